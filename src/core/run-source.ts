@@ -1,0 +1,63 @@
+/**
+ * The one seam between the upstream side and the fan-out side. `hub` and `http` know only this;
+ * polling, a worker's IPC and an embedder's own source are three ways to stand behind it.
+ */
+
+import type { Refusal } from './errors.ts';
+import type { Snapshot } from './execution.ts';
+
+/** A client's key, with the header it came in, so that it goes upstream the same way. */
+export interface ApiKey {
+  readonly value: string;
+  readonly header: 'x-api-key' | 'authorization';
+}
+
+/** Upstream itself has shown this run to this key, and this is the newest state it showed. */
+export interface Admitted {
+  readonly kind: 'admitted';
+  readonly runId: string;
+  readonly key: ApiKey;
+  readonly snapshot: Snapshot;
+}
+
+export interface Refused {
+  readonly kind: 'refused';
+  readonly refusal: Refusal;
+}
+
+export type Admission = Admitted | Refused;
+
+/**
+ * Why a key's streams end before the run does. `refused`: upstream no longer shows the run to
+ * it, and the client is told so. `moved`: under the same id this key now sees another run than
+ * those it shared with, so its clients come back and are placed anew.
+ */
+export type Loss =
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  | { readonly kind: 'moved' };
+
+export interface RunObserver {
+  /** The run changed. After a terminal snapshot nothing more comes. */
+  onSnapshot(snapshot: Snapshot): void;
+  /** `key` is let go of already; others go on. */
+  onLost(key: string, loss: Loss): void;
+}
+
+/** Interest in one run on behalf of one or more keys. */
+export interface Watch {
+  /** Another key watches too: it takes its turn in the polls. Holding twice is holding once. */
+  hold(admitted: Admitted): void;
+  /** Nobody watches with this key any more. */
+  release(key: string): void;
+  /** No more calls to the observer. Idempotent. */
+  stop(): void;
+}
+
+export interface RunSource {
+  /** Asks upstream, or remembers, whether `key` may see `runId`. Never rejects. */
+  admit(runId: string, key: ApiKey): Promise<Admission>;
+  /** Calls `observer` whenever the run differs from `admitted.snapshot`, never during the call. */
+  watch(admitted: Admitted, observer: RunObserver): Watch;
+  /** Stops all work; watches fall silent. Idempotent. */
+  close(): void;
+}
