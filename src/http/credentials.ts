@@ -1,0 +1,41 @@
+/** The key of a request, or why it has none. Nothing malformed ever reaches upstream. */
+
+import type { IncomingMessage } from 'node:http';
+
+import { refuse } from '../core/errors.ts';
+import type { Refusal } from '../core/errors.ts';
+import type { ApiKey } from '../core/run-source.ts';
+
+/** Longer keys are refused. */
+const MAX_KEY_CHARS = 512;
+
+/**
+ * `x-api-key`, or else `Authorization: Bearer`. Two different keys in one request are none: a
+ * proxy in front might have judged by the other one.
+ */
+export function readKey(request: IncomingMessage, keyPrefix: string): ApiKey | Refusal {
+  const keys = valuesOf(request, 'x-api-key');
+  const header = keys.length > 0 ? 'x-api-key' : 'authorization';
+  const given = keys.length > 0 ? keys : bearerTokens(request);
+  const [value, another] = new Set(given);
+  if (value === undefined) return refuse('AUTH_MISSING_KEY');
+  const isPlain = value.length <= MAX_KEY_CHARS && /^[\x21-\x2b\x2d-\x7e]+$/.test(value);
+  const isWhole = value.startsWith(keyPrefix) && value.length > keyPrefix.length;
+  if (another !== undefined || !isPlain || !isWhole) return refuse('AUTH_INVALID_KEY');
+  return { value, header };
+}
+
+function bearerTokens(request: IncomingMessage): string[] {
+  return valuesOf(request, 'authorization').flatMap((value) => {
+    const [, token] = /^Bearer +(.*)$/i.exec(value) ?? [];
+    return token ? [token] : [];
+  });
+}
+
+/** Every non-empty value of a header: Node joins or drops repeated ones in `headers`. */
+function valuesOf({ rawHeaders }: IncomingMessage, name: string): string[] {
+  return rawHeaders.flatMap((value, i) => {
+    const isValue = i % 2 === 1 && rawHeaders[i - 1]?.toLowerCase() === name;
+    return isValue && value.trim() !== '' ? [value.trim()] : [];
+  });
+}

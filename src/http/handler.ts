@@ -1,0 +1,160 @@
+/**
+ * Requests into answers: route, key, admission, and then the response is the hub's. Everything
+ * before a stream's head is decided here; nothing after it is.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+import { envelope, refuse, toSeconds } from '../core/errors.ts';
+import type { Refusal } from '../core/errors.ts';
+import { NO_ID, pingFrame } from '../core/frame.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Logger } from '../core/log.ts';
+import type { Admitted, RunSource } from '../core/run-source.ts';
+import type { Hub } from '../hub/hub.ts';
+import { readKey } from './credentials.ts';
+import {
+  hasBody, jsonHead, lastEventIdOf, requestIdOf, streamHead, wantsEvents,
+} from './headers.ts';
+import { ResponseSink } from './response-sink.ts';
+import { parseRoute } from './routes.ts';
+import type { Route } from './routes.ts';
+
+export interface HandlerOptions {
+  readonly source: RunSource;
+  readonly hub: Hub;
+  readonly keyPrefix: string;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+}
+
+/** Where upstream or a limit gives no `Retry-After`. */
+const RETRY_AFTER_MS = 2000;
+
+export class Handler {
+  readonly #options: HandlerOptions;
+  #isDraining = false;
+
+  constructor(options: HandlerOptions) {
+    this.#options = options;
+  }
+
+  /** From now on new streams are refused, in a way that brings their clients back. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  readonly handle = (request: IncomingMessage, response: ServerResponse): void => {
+    // Behind another request of this connection, which may be a stream without an end: answers
+    // would pile up in memory, and their `close` never comes.
+    if (response.socket === null) {
+      request.socket.destroy();
+      return;
+    }
+    const exchange = new Exchange(request, response, this.#options);
+    this.#route(exchange).catch((error: unknown) => {
+      this.#options.log.error('request failed', { error: String(error) });
+      if (response.headersSent) response.destroy();
+      else exchange.refuse(refuse('INTERNAL_ERROR'));
+    });
+  };
+
+  async #route(exchange: Exchange): Promise<void> {
+    const { request } = exchange;
+    const route = parseRoute(request.method ?? '', request.url ?? '');
+    switch (route.kind) {
+      case 'refused':
+        return exchange.refuse(route.refusal, route.allow);
+      case 'health':
+        return exchange.json(200, JSON.stringify({ status: 'ok', ...this.#options.hub.size }));
+      case 'stream':
+        return this.#stream(exchange, route);
+    }
+  }
+
+  async #stream(exchange: Exchange, route: Extract<Route, { kind: 'stream' }>): Promise<void> {
+    const { source, hub, keyPrefix } = this.#options;
+    const { request, response, requestId } = exchange;
+    // A body that never comes would end the stream at the server's request timeout.
+    if (hasBody(request)) {
+      return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A GET here has no body' }));
+    }
+    const key = readKey(request, keyPrefix);
+    if ('code' in key) return exchange.refuse(key);
+    if (this.#isDraining) return exchange.refuse(shuttingDown());
+    const admission = await source.admit(route.runId, key);
+    if (response.destroyed || response.socket === null) return;
+    if (admission.kind === 'refused') return exchange.refuse(admission.refusal);
+    if (this.#isDraining) return exchange.refuse(shuttingDown());
+
+    const lastEventId = lastEventIdOf(request, route.query);
+    if (hasSeenTheEnd(admission, lastEventId)) return exchange.noContent();
+    response.writeHead(200, streamHead(requestId));
+    response.flushHeaders();
+    hub.subscribe(admission, { sink: new ResponseSink(response), requestId, lastEventId });
+  }
+}
+
+/** One request with its response, and the ways of answering it without a stream. */
+class Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly requestId: string;
+  readonly #options: HandlerOptions;
+
+  constructor(request: IncomingMessage, response: ServerResponse, options: HandlerOptions) {
+    this.request = request;
+    this.response = response;
+    this.requestId = requestIdOf(request);
+    this.#options = options;
+  }
+
+  json(status: number, body: string, headers: Record<string, string> = {}): void {
+    const { request, response, requestId } = this;
+    // What is left of a request that was not read must not become the next one.
+    const close = hasBody(request) ? { connection: 'close' } : {};
+    const length = { 'content-length': String(Buffer.byteLength(body)) };
+    response.writeHead(status, { ...jsonHead(requestId), ...length, ...close, ...headers });
+    response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  /** 204: the one answer that makes an EventSource stop. */
+  noContent(): void {
+    const { response, requestId } = this;
+    response.writeHead(204, { 'cache-control': 'no-store', 'x-request-id': requestId }).end();
+  }
+
+  refuse(refusal: Refusal, allow?: string): void {
+    if (!refusal.retryable) {
+      this.json(refusal.status, envelope(refusal, this.requestId), allow ? { allow } : {});
+      return;
+    }
+    const retryAfterMs = refusal.retryAfterMs ?? RETRY_AFTER_MS;
+    const timed = { ...refusal, retryAfterMs };
+    if (wantsEvents(this.request)) return this.#refuseAsStream(timed, retryAfterMs);
+    const headers = { 'retry-after': String(toSeconds(retryAfterMs)) };
+    return this.json(refusal.status, envelope(timed, this.requestId), headers);
+  }
+
+  /** An EventSource never comes back from a status, so it is told when to in a stream. */
+  #refuseAsStream({ status, code }: Refusal, retryAfterMs: number): void {
+    const { request, response, requestId } = this;
+    const { clock, random } = this.#options;
+    // Its position is handed back, or the client would forget which state it has.
+    const [, query] = (request.url ?? '').split('?');
+    const id = lastEventIdOf(request, new URLSearchParams(query)) ?? NO_ID;
+    const retryMs = Math.floor(Math.max(1000, retryAfterMs) * (1 + random() / 2));
+    const head = { ...streamHead(requestId), 'x-runcast-refused': `${status} ${code}` };
+    response.writeHead(200, head);
+    response.end(pingFrame(id, clock.wallNow(), retryMs).bytes);
+  }
+}
+
+function hasSeenTheEnd({ snapshot }: Admitted, lastEventId: string | undefined): boolean {
+  return snapshot.terminal !== undefined && snapshot.id === lastEventId;
+}
+
+function shuttingDown(): Refusal {
+  return refuse('RESOURCE_UNAVAILABLE', { error: 'The gateway is shutting down' });
+}

@@ -1,0 +1,55 @@
+/** Response heads and what is read from request heads. Pure functions over header values. */
+
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+
+/**
+ * The head of every stream. `x-accel-buffering` is what makes nginx pass events on at once;
+ * `no-transform` keeps compressing proxies away. One stream is one connection.
+ */
+export function streamHead(requestId: string): Record<string, string> {
+  return {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-store, no-transform',
+    'x-accel-buffering': 'no',
+    'x-content-type-options': 'nosniff',
+    'x-request-id': requestId,
+    'connection': 'close',
+  };
+}
+
+export function jsonHead(requestId: string): Record<string, string> {
+  return {
+    'content-type': 'application/json; charset=utf-8',
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    'x-request-id': requestId,
+  };
+}
+
+/** The client's own, where it is short and plain; else a new one. */
+export function requestIdOf(request: IncomingMessage): string {
+  const theirs = request.headers['x-request-id'];
+  return typeof theirs === 'string' && /^[\w.:-]{1,128}$/.test(theirs) ? theirs : randomUUID();
+}
+
+/** Does the client name `text/event-stream`? Then a refusal must not be a status for ever. */
+export function wantsEvents(request: IncomingMessage): boolean {
+  return /(^|,)\s*text\/event-stream\s*(;|,|$)/i.test(request.headers.accept ?? '');
+}
+
+/** Does a request announce a body? */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/**
+ * Where the client left off: the header, or for those who cannot send one, the query. Anything
+ * that cannot be one of our ids is no position at all.
+ */
+export function lastEventIdOf(
+  request: IncomingMessage, query: URLSearchParams,
+): string | undefined {
+  const id = request.headers['last-event-id'] ?? query.get('lastEventId');
+  return typeof id === 'string' && /^[\w.~-]{1,1024}$/.test(id) ? id : undefined;
+}

@@ -1,0 +1,104 @@
+/**
+ * One run in this process: its watch on the source, its newest state as a frame that is made
+ * once, and the clients that follow it, by key. From a snapshot to the last socket write there
+ * is no await, so the order is right by construction.
+ */
+
+import { lossFrame, stateFrame } from '../core/frame.ts';
+import type { Frame } from '../core/frame.ts';
+import { isSameRun } from '../core/execution.ts';
+import type { Snapshot } from '../core/execution.ts';
+import type { Admitted, Loss, RunObserver, RunSource, Watch } from '../core/run-source.ts';
+import type { Subscriber } from './subscriber.ts';
+
+type State =
+  | { readonly kind: 'live'; readonly watch: Watch }
+  | { readonly kind: 'closed' };
+
+export class Channel implements RunObserver {
+  readonly runId: string;
+  readonly #subscribers = new Map<string, Set<Subscriber>>();
+  readonly #onClosed: (channel: Channel) => void;
+  #state: State;
+  #snapshot: Snapshot;
+  #frame: Frame;
+
+  /** `onClosed` is told once: nobody follows the run here any more, or it is over. */
+  constructor(admitted: Admitted, source: RunSource, onClosed: (channel: Channel) => void) {
+    this.runId = admitted.runId;
+    this.#snapshot = admitted.snapshot;
+    this.#frame = stateFrame(admitted.snapshot);
+    this.#onClosed = onClosed;
+    this.#state = { kind: 'live', watch: source.watch(admitted, this) };
+  }
+
+  /** May the key that was shown `snapshot` follow the run here? */
+  serves({ key, snapshot }: Admitted): boolean {
+    return this.#subscribers.has(key.value) || isSameRun(this.#snapshot, snapshot);
+  }
+
+  join(admitted: Admitted, subscriber: Subscriber, lastEventId: string | undefined): void {
+    const { key } = subscriber;
+    const ofKey = this.#subscribers.get(key);
+    if (ofKey !== undefined) {
+      ofKey.add(subscriber);
+    } else {
+      this.#subscribers.set(key, new Set([subscriber]));
+      if (this.#state.kind === 'live') this.#state.watch.hold(admitted);
+    }
+    subscriber.start(this.#frame, lastEventId);
+  }
+
+  leave(subscriber: Subscriber): void {
+    const { key } = subscriber;
+    const ofKey = this.#subscribers.get(key);
+    if (!ofKey?.delete(subscriber) || ofKey.size > 0) return;
+    this.#subscribers.delete(key);
+    if (this.#subscribers.size === 0) this.#close();
+    else if (this.#state.kind === 'live') this.#state.watch.release(key);
+  }
+
+  onSnapshot(snapshot: Snapshot): void {
+    const isOther = snapshot.identity !== this.#snapshot.identity;
+    if (isOther && this.#subscribers.size > 1) return this.#releaseAll();
+    this.#snapshot = snapshot;
+    this.#frame = stateFrame(snapshot);
+    const isLast = snapshot.terminal !== undefined;
+    for (const ofKey of [...this.#subscribers.values()]) {
+      for (const subscriber of ofKey) {
+        if (isLast) subscriber.finish(this.#frame);
+        else subscriber.offer(this.#frame);
+      }
+    }
+  }
+
+  onLost(key: string, loss: Loss): void {
+    for (const subscriber of this.#subscribers.get(key) ?? []) this.#end(subscriber, loss);
+  }
+
+  /**
+   * Under several keys a run has turned into another one, and which of them saw that is not
+   * known here: all come back and are placed by what upstream shows to each.
+   */
+  #releaseAll(): void {
+    for (const ofKey of [...this.#subscribers.values()]) {
+      for (const subscriber of ofKey) subscriber.release();
+    }
+  }
+
+  #end(subscriber: Subscriber, loss: Loss): void {
+    if (loss.kind === 'moved') return subscriber.release();
+    const { error, code } = loss.refusal;
+    const { lastId, requestId } = subscriber;
+    const { runId } = this;
+    const facts = { runId, errorMessage: error, error, code, retryable: false, requestId };
+    return subscriber.finish(lossFrame(lastId, facts));
+  }
+
+  #close(): void {
+    if (this.#state.kind === 'closed') return;
+    this.#state.watch.stop();
+    this.#state = { kind: 'closed' };
+    this.#onClosed(this);
+  }
+}

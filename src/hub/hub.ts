@@ -1,0 +1,74 @@
+/** All channels of this process, every client in them, and the one wheel that wakes them. */
+
+import { stateFrame } from '../core/frame.ts';
+import type { Admitted, RunSource } from '../core/run-source.ts';
+import { Channel } from './channel.ts';
+import { Subscriber } from './subscriber.ts';
+import type { Client, SubscriberPolicy } from './subscriber.ts';
+import { Wheel } from './wheel.ts';
+
+export class Hub {
+  readonly #source: RunSource;
+  readonly #policy: SubscriberPolicy;
+  readonly #wheel: Wheel;
+  /** Mostly one a run; more when its id means different runs to different keys. */
+  readonly #channels = new Map<string, Set<Channel>>();
+  /** Until their connections are gone, also those that have had their last event. */
+  readonly #subscribers = new Set<Subscriber>();
+  #onEmpty: (() => void) | undefined;
+
+  constructor(source: RunSource, policy: SubscriberPolicy) {
+    this.#source = source;
+    this.#policy = policy;
+    this.#wheel = new Wheel(policy.clock);
+  }
+
+  /** Open connections, and runs followed by them. */
+  get size(): { streams: number; runs: number } {
+    return { streams: this.#subscribers.size, runs: this.#channels.size };
+  }
+
+  /** Streams the run to `client`: what is current at once, or only the end if it is over. */
+  subscribe(admitted: Admitted, client: Client): void {
+    const isOver = admitted.snapshot.terminal !== undefined;
+    const channel = isOver ? undefined : this.#channel(admitted);
+    const subscriber = new Subscriber(admitted.key.value, client, this.#policy, this.#wheel, {
+      onLeave: (each) => channel?.leave(each),
+      onClosed: (each) => this.#onClosed(each),
+    });
+    this.#subscribers.add(subscriber);
+    if (channel === undefined) subscriber.finish(stateFrame(admitted.snapshot));
+    else channel.join(admitted, subscriber, client.lastEventId);
+  }
+
+  /**
+   * Ends every stream without a verdict, at random moments within `windowMs`, so that the
+   * clients do not come back all at once. Resolves when the last connection is gone.
+   */
+  async drain(windowMs: number): Promise<void> {
+    for (const subscriber of this.#subscribers) subscriber.drain(windowMs);
+    if (this.#subscribers.size === 0) return;
+    await new Promise<void>((resolve) => (this.#onEmpty = resolve));
+  }
+
+  /** Cuts every connection now. */
+  destroy(): void {
+    for (const subscriber of [...this.#subscribers]) subscriber.destroy();
+  }
+
+  #channel(admitted: Admitted): Channel {
+    const ofRun = this.#channels.get(admitted.runId) ?? new Set();
+    for (const channel of ofRun) if (channel.serves(admitted)) return channel;
+    const channel = new Channel(admitted, this.#source, (closed) => {
+      ofRun.delete(closed);
+      if (ofRun.size === 0) this.#channels.delete(closed.runId);
+    });
+    this.#channels.set(admitted.runId, ofRun.add(channel));
+    return channel;
+  }
+
+  #onClosed(subscriber: Subscriber): void {
+    this.#subscribers.delete(subscriber);
+    if (this.#subscribers.size === 0) this.#onEmpty?.();
+  }
+}

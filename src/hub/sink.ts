@@ -1,0 +1,19 @@
+/** Where a stream's bytes go. The hub knows nothing of HTTP; `http/response-sink.ts` does. */
+
+export interface SinkListener {
+  /** What was written has left: the reader has caught up. */
+  onDrain(): void;
+  /** The connection is gone, for whatever reason. Comes exactly once, also after `destroy`. */
+  onClose(): void;
+}
+
+export interface Sink {
+  /** False: the reader is behind. The bytes are taken all the same; `onDrain` may follow. */
+  write(bytes: Buffer): boolean;
+  /** A clean end behind what was written. A reader that takes nothing never lets it close. */
+  end(): void;
+  /** Cuts the connection now. */
+  destroy(): void;
+  /** Called once, before the first write. */
+  listen(listener: SinkListener): void;
+}

@@ -1,0 +1,66 @@
+/**
+ * One coarse timer for all streams of a process: pings, ends and slow checks are noted in slots
+ * of 50 ms, and each tick wakes the slots that are due. It ticks only while something waits.
+ */
+
+import type { Clock, Timer } from '../core/clock.ts';
+
+/** Everything on the wheel is late by up to this much. */
+export const TICK_MS = 50;
+
+export interface Sleeper {
+  /** Where it waits; written by the wheel alone. -1: nowhere. */
+  slot: number;
+  onWake(now: number): void;
+}
+
+export class Wheel {
+  readonly #clock: Clock;
+  readonly #slots = new Map<number, Set<Sleeper>>();
+  #done: number;
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#done = slotOf(clock.now());
+  }
+
+  /** Wakes `sleeper` once at `at` (monotonic ms), in place of any time set before. */
+  schedule(sleeper: Sleeper, at: number): void {
+    if (this.#timer === undefined) this.#done = slotOf(this.#clock.now());
+    const slot = Math.max(Math.ceil(at / TICK_MS), this.#done + 1);
+    if (sleeper.slot === slot) return;
+    this.cancel(sleeper);
+    sleeper.slot = slot;
+    const sleepers = this.#slots.get(slot);
+    if (sleepers === undefined) this.#slots.set(slot, new Set([sleeper]));
+    else sleepers.add(sleeper);
+    this.#timer ??= this.#clock.setTimeout(() => this.#onTick(), TICK_MS);
+  }
+
+  cancel(sleeper: Sleeper): void {
+    const sleepers = this.#slots.get(sleeper.slot);
+    sleepers?.delete(sleeper);
+    if (sleepers?.size === 0) this.#slots.delete(sleeper.slot);
+    sleeper.slot = -1;
+    if (this.#slots.size > 0 || this.#timer === undefined) return;
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #onTick(): void {
+    this.#timer = this.#clock.setTimeout(() => this.#onTick(), TICK_MS);
+    const now = this.#clock.now();
+    const last = slotOf(now);
+    while (this.#done < last && this.#slots.size > 0) {
+      const sleepers = this.#slots.get(++this.#done);
+      for (const sleeper of sleepers ?? []) {
+        this.cancel(sleeper);
+        sleeper.onWake(now);
+      }
+    }
+    this.#done = last;
+  }
+}
+
+const slotOf = (now: number): number => Math.floor(now / TICK_MS);

@@ -1,0 +1,126 @@
+/**
+ * What an option's value may be: how it is read from the command line and the environment, and
+ * how a value that an embedder passes is checked. Kinds know nothing of particular options.
+ */
+
+export interface Kind<T> {
+  /** Reads text; undefined when it is none of these. */
+  parse(text: string): T | undefined;
+  /** Is this, handed over in code, such a value? */
+  check(value: unknown): value is T;
+  /** Completes "expected …" in a message from the command line, and in one from code. */
+  readonly expected: string;
+  readonly expectedInCode: string;
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const UNITS_BYTES: Readonly<Record<string, number>> = { '': 1, KiB: 1024, MiB: 1024 ** 2 };
+
+function inRange(value: unknown, min: number, max: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
+}
+
+function numeric(
+  min: number, max: number, parse: (text: string) => number, expected: string, inCode: string,
+): Kind<number> {
+  return {
+    parse: (text) => {
+      const value = parse(text);
+      return inRange(value, min, max) ? value : undefined;
+    },
+    check: (value): value is number => inRange(value, min, max),
+    expected,
+    expectedInCode: `a whole number${inCode} from ${min} to ${max}`,
+  };
+}
+
+export function integer(min: number, max: number): Kind<number> {
+  const parse = (text: string): number => (/^\d+$/.test(text) ? Number(text) : NaN);
+  return numeric(min, max, parse, `a whole number from ${min} to ${max}`, '');
+}
+
+/** `250ms`, `2s`, `10m`, `1h`; in code whole milliseconds. */
+export function duration(minMs: number, maxMs: number): Kind<number> {
+  const parse = (text: string): number => {
+    const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
+    return Number(amount) * (UNITS_MS[unit] ?? NaN);
+  };
+  const range = `from ${formatMs(minMs)} to ${formatMs(maxMs)}`;
+  const expected = `a duration such as 250ms, 2s or 10m, ${range}`;
+  return numeric(minMs, maxMs, parse, expected, ' of milliseconds');
+}
+
+/** `65536`, `64KiB`, `4MiB`; in code whole bytes. */
+export function size(minBytes: number, maxBytes: number): Kind<number> {
+  const parse = (text: string): number => {
+    const [, amount, unit = '?'] = /^(\d+)(KiB|MiB|)$/.exec(text) ?? [];
+    return Number(amount) * (UNITS_BYTES[unit] ?? NaN);
+  };
+  const range = `from ${formatBytes(minBytes)} to ${formatBytes(maxBytes)}`;
+  return numeric(minBytes, maxBytes, parse, `a size such as 512KiB or 4MiB, ${range}`, ' of bytes');
+}
+
+export function oneOf<T extends string>(...values: readonly T[]): Kind<T> {
+  const parse = (text: string): T | undefined => values.find((value) => value === text);
+  const expected = `one of ${values.join(', ')}`;
+  return {
+    parse,
+    check: (value): value is T => typeof value === 'string' && parse(value) !== undefined,
+    expected,
+    expectedInCode: expected,
+  };
+}
+
+/** Text that `pattern` matches whole. */
+export function text(pattern: RegExp, expected: string): Kind<string> {
+  return {
+    parse: (value) => (pattern.test(value) ? value : undefined),
+    check: (value): value is string => typeof value === 'string' && pattern.test(value),
+    expected,
+    expectedInCode: expected,
+  };
+}
+
+/** Comma-separated, at least one, none empty; in code an array of strings. */
+export function list(expected: string): Kind<readonly string[]> {
+  const check = (value: unknown): value is string[] =>
+    Array.isArray(value) && value.length > 0 && value.every((v) => typeof v === 'string' && v);
+  return {
+    parse: (value) => {
+      const values = value.split(',').map((each) => each.trim());
+      return check(values) ? values : undefined;
+    },
+    check,
+    expected: `${expected}, separated by commas`,
+    expectedInCode: `an array of ${expected}`,
+  };
+}
+
+/** `http:` or `https:`, with an optional base path and nothing behind it. */
+export function origin(): Kind<string> {
+  const parse = (value: string): string | undefined => {
+    if (!URL.canParse(value) || /[?#\s]/.test(value)) return undefined;
+    const { protocol, username, password } = new URL(value);
+    return /^https?:$/.test(protocol) && !username && !password ? value : undefined;
+  };
+  const expected = 'an http:// or https:// URL without credentials, query or fragment';
+  return {
+    parse,
+    check: (value): value is string => typeof value === 'string' && parse(value) !== undefined,
+    expected,
+    expectedInCode: expected,
+  };
+}
+
+export function formatMs(ms: number): string {
+  const [unit, factor] = Object.entries(UNITS_MS).findLast(([, size]) => ms % size === 0)
+    ?? ['ms', 1];
+  return `${ms / factor}${unit}`;
+}
+
+function formatBytes(bytes: number): string {
+  if (bytes % UNITS_MB === 0) return `${bytes / UNITS_MB}MiB`;
+  return bytes % 1024 === 0 ? `${bytes / 1024}KiB` : String(bytes);
+}
+
+const UNITS_MB = 1024 ** 2;

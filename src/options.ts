@@ -1,0 +1,149 @@
+/**
+ * Every option: declared, defaulted, validated and documented here, for the command line, the
+ * environment and code alike. Mistakes are gathered, never thrown one by one.
+ */
+
+import { inspect } from 'node:util';
+
+import { GatewayError } from './core/errors.ts';
+import { LOG_LEVELS } from './core/log.ts';
+import type { LogLevel, Logger } from './core/log.ts';
+import type { RunSource } from './core/run-source.ts';
+import { duration, integer, list, oneOf, origin, size, text } from './option-kinds.ts';
+import type { Kind } from './option-kinds.ts';
+
+/** All values, complete and checked. */
+export interface Settings {
+  /** Origin of the run API, with an optional base path. */
+  readonly upstream: string | undefined;
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  readonly pollIntervalMs: number;
+  readonly pingIntervalMs: number;
+  /** Age at which a stream ends with a `timeout` event. */
+  readonly streamTimeoutMs: number;
+  /** Deadline of one upstream request, for its whole answer. */
+  readonly upstreamTimeoutMs: number;
+  /** Size up to which an upstream body is read. */
+  readonly maxBodyBytes: number;
+  /** What every key begins with; a key without it is refused without asking upstream. */
+  readonly keyPrefix: string;
+  /** Path of a run below `upstream`, with `{runId}` in it. */
+  readonly upstreamPath: string;
+  /** Member of the run's JSON that holds its status. */
+  readonly statusField: string;
+  readonly completeOn: readonly string[];
+  readonly errorOn: readonly string[];
+  /** A reader that takes nothing for this long is cut off. */
+  readonly slowTimeoutMs: number;
+  /** How long a shutdown may take; streams end spread over it. */
+  readonly drainTimeoutMs: number;
+  readonly logLevel: LogLevel;
+}
+
+/** Options of `createGateway`: all but `upstream` (or `source`) have defaults. */
+export interface GatewayOptions extends Partial<Omit<Settings, 'logLevel'>> {
+  /** In place of polling `upstream`. */
+  readonly source?: RunSource;
+  /** Default: silent. */
+  readonly logger?: Logger;
+}
+
+export interface OptionSpec<K extends keyof Settings = keyof Settings> {
+  readonly flag: string;
+  readonly key: K;
+  readonly kind: Kind<NonNullable<Settings[K]>>;
+  readonly default: Settings[K];
+  /** As it stands in `--help` and in the README. */
+  readonly defaultText: string;
+  readonly help: string;
+}
+
+function option<K extends keyof Settings>(
+  flag: string, key: K, kind: Kind<NonNullable<Settings[K]>>, byDefault: Settings[K],
+  defaultText: string, help: string,
+): OptionSpec<K> {
+  return { flag, key, kind, default: byDefault, defaultText, help };
+}
+
+const statuses = list('statuses');
+const plainPath = text(/^(?=.*\{runId\})\/(?!\/)(?!.*\/\.\.?\/)[\x21\x22\x24-\x7e]*$/,
+  'a path that begins with / and has {runId} in it');
+
+export const OPTIONS = [
+  option('upstream', 'upstream', origin(), undefined, 'the embedded demo run API',
+    'run API to stand in front of: its origin, with an optional base path'),
+  option('host', 'host', text(/^[\w.:-]+$/, 'a host name or address'), '127.0.0.1', '127.0.0.1',
+    'address to listen on'),
+  option('port', 'port', integer(0, 65_535), 8080, '8080', 'port to listen on; 0 takes any'),
+  option('poll-interval', 'pollIntervalMs', duration(20, 3_600_000), 2000, '2s',
+    'how often a watched run is asked for'),
+  option('ping-interval', 'pingIntervalMs', duration(100, 3_600_000), 15_000, '15s',
+    'how often a stream gets a ping'),
+  option('stream-timeout', 'streamTimeoutMs', duration(100, 86_400_000), 600_000, '10m',
+    'age at which a stream ends with a timeout event'),
+  option('upstream-timeout', 'upstreamTimeoutMs', duration(10, 600_000), 10_000, '10s',
+    'deadline of one upstream request, for the whole answer'),
+  option('max-body', 'maxBodyBytes', size(1, 256 * 1024 ** 2), 4 * 1024 ** 2, '4MiB',
+    'size up to which an upstream body is read'),
+  option('key-prefix', 'keyPrefix', text(/^[\x21-\x2b\x2d-\x7e]{0,64}$/, 'plain characters'),
+    'lma_', 'lma_', "what every key begins with; '' for an API with other keys"),
+  option('upstream-path', 'upstreamPath', plainPath, '/v1/runs/{runId}', '/v1/runs/{runId}',
+    'path of one run'),
+  option('status-field', 'statusField', text(/^[^\x00-\x1f]{1,128}$/, 'a member name'), 'status',
+    'status', "member of the run's JSON that holds its status"),
+  option('complete-on', 'completeOn', statuses, ['completed'], 'completed',
+    'statuses that mean success'),
+  option('error-on', 'errorOn', statuses, ['failed', 'cancelled'], 'failed,cancelled',
+    'statuses that mean failure'),
+  option('slow-timeout', 'slowTimeoutMs', duration(100, 3_600_000), 30_000, '30s',
+    'a reader that takes nothing for this long is cut off'),
+  option('drain-timeout', 'drainTimeoutMs', duration(0, 3_600_000), 10_000, '10s',
+    'how long a shutdown may take; streams end spread over it'),
+  option('log-level', 'logLevel', oneOf(...LOG_LEVELS), 'info', 'info',
+    `least level that is logged: ${LOG_LEVELS.join(', ')}`),
+] as const;
+
+const DEFAULTS = Object.fromEntries(OPTIONS.map((each) => [each.key, each.default]));
+const ONLY_IN_CODE = ['source', 'logger'];
+const ONLY_ON_THE_COMMAND_LINE = ['logLevel'];
+
+/** For embedders: checks, fills in and freezes; throws one GatewayError with every mistake. */
+export function resolveOptions(given: GatewayOptions): Settings {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(given)) {
+    if (value === undefined || ONLY_IN_CODE.includes(key)) continue;
+    const spec: OptionSpec | undefined = OPTIONS.find((each) => each.key === key);
+    if (spec === undefined || ONLY_ON_THE_COMMAND_LINE.includes(key)) {
+      problems.push(`${key}: no such option`);
+    } else if (spec.kind.check(value)) {
+      values[key] = value;
+    } else {
+      problems.push(`${key}: got ${printed(value)}, expected ${spec.kind.expectedInCode}`);
+    }
+  }
+  if (given.upstream === undefined && given.source === undefined) {
+    problems.push('upstream: got nothing, expected the URL of a run API (or a source)');
+  }
+  return settle(values, problems);
+}
+
+/** What every way of giving options comes to: the defaults, and the checks across options. */
+export function settle(values: Record<string, unknown>, problems: string[]): Settings {
+  // Each value was checked by the kind of its option.
+  const settings = { ...DEFAULTS, ...values } as unknown as Settings;
+  const both = settings.completeOn.filter((status) => settings.errorOn.includes(status));
+  if (both.length > 0) {
+    problems.push(`complete-on and error-on: got ${both.join(', ')} in both, expected each once`);
+  }
+  if (problems.length > 0) throw new GatewayError('INVALID_OPTIONS', problems);
+  return Object.freeze(settings);
+}
+
+/** A value as it is shown in a message; what may be a password in a URL is not. */
+export function printed(value: unknown): string {
+  const shown = typeof value === 'string' ? value.replace(/\/\/[^/]*@/, '//***@') : value;
+  return inspect(shown, { depth: 1, breakLength: Infinity, maxStringLength: 200 });
+}

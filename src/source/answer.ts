@@ -1,0 +1,110 @@
+/**
+ * What an answer of the run API means, as a value: a state, a refusal of this key, or trouble
+ * that will pass. Pure: no sockets, no timers.
+ */
+
+import { parseRetryAfter } from '../core/backoff.ts';
+import { refuse } from '../core/errors.ts';
+import type { ErrorCode, Refusal } from '../core/errors.ts';
+import { parseExecution } from '../core/execution.ts';
+import type { Snapshot, StatusMapping } from '../core/execution.ts';
+import type { ApiKey } from '../core/run-source.ts';
+import type { Exchange } from './upstream.ts';
+
+/** A state as it was read, with the bytes it came from: the same bytes are the same state. */
+export interface Reading {
+  readonly body: Buffer;
+  readonly snapshot: Snapshot;
+}
+
+export type Answer =
+  | { readonly kind: 'state'; readonly reading: Reading }
+  /** 401, 403, 404, 410: upstream's word to this key. */
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  /** Anything that a later try may mend; the refusal is for those who are still waiting. */
+  | { readonly kind: 'trouble'; readonly refusal: Refusal; readonly why: string };
+
+export interface Question {
+  readonly runId: string;
+  readonly key: ApiKey;
+  /** The newest reading known, if any. */
+  readonly known: Reading | undefined;
+  readonly mapping: StatusMapping;
+  readonly wallNow: number;
+}
+
+export function readAnswer(exchange: Exchange, question: Question): Answer {
+  switch (exchange.kind) {
+    case 'answer':
+      return readComplete(exchange, question);
+    case 'late':
+      return trouble('UPSTREAM_UNAVAILABLE', 'no whole answer in time', { status: 504 });
+    case 'too-large':
+      return trouble('UPSTREAM_INVALID', 'body over the limit');
+    case 'broken':
+      return trouble('UPSTREAM_UNAVAILABLE', exchange.why);
+  }
+}
+
+type Complete = Extract<Exchange, { kind: 'answer' }>;
+
+function readComplete(answer: Complete, question: Question): Answer {
+  const { status, headers } = answer;
+  if (status >= 200 && status < 300) return readState(answer, question);
+  const { wallNow } = question;
+  const retryAfterMs = parseRetryAfter(headers['retry-after'], headers.date, wallNow);
+  const again = retryAfterMs === undefined ? {} : { retryAfterMs };
+  const why = `status ${status}`;
+  switch (status) {
+    case 401:
+      return readRefusal('AUTH_INVALID_KEY', answer, question);
+    case 403:
+      return readRefusal('FORBIDDEN', answer, question);
+    case 404: case 410:
+      return readRefusal('NOT_FOUND', answer, question);
+    case 429:
+      return trouble('RATE_LIMITED', why, again);
+    case 408: case 425:
+      return trouble('UPSTREAM_UNAVAILABLE', why, again);
+    default: // Redirects among them: following one would send the key somewhere else.
+      return trouble(status >= 500 ? 'UPSTREAM_UNAVAILABLE' : 'UPSTREAM_INVALID', why, again);
+  }
+}
+
+function readState(answer: Complete, { runId, known, mapping }: Question): Answer {
+  const { body, headers } = answer;
+  if (known?.body.equals(body)) return { kind: 'state', reading: known };
+  const encoding = headers['content-encoding'] ?? 'identity';
+  if (encoding !== 'identity') return trouble('UPSTREAM_INVALID', `encoded as ${encoding}`);
+  const parsed = parseExecution(runId, body, mapping);
+  return parsed.kind === 'snapshot'
+    ? { kind: 'state', reading: { body, snapshot: parsed.snapshot } }
+    : trouble('UPSTREAM_INVALID', parsed.why);
+}
+
+/** Upstream's own words, where its body has the envelope and they do not repeat the key. */
+function readRefusal(code: ErrorCode, { body }: Complete, { key }: Question): Answer {
+  const ours = refuse(code);
+  const theirs = readEnvelope(body);
+  const text = theirs?.['error'];
+  const name = theirs?.['code'];
+  const refusal = {
+    ...ours,
+    ...(typeof text === 'string' && !text.includes(key.value) && { error: text.slice(0, 300) }),
+    ...(typeof name === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(name) && { code: name }),
+  };
+  return { kind: 'refused', refusal };
+}
+
+function readEnvelope(body: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(body.toString('utf8'));
+    return typeof value === 'object' && value !== null ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function trouble(code: ErrorCode, why: string, over: Partial<Refusal> = {}): Answer {
+  return { kind: 'trouble', refusal: refuse(code, over), why };
+}

@@ -1,0 +1,118 @@
+/**
+ * One bounded request to the run API. The only outgoing sockets of the gateway are opened here:
+ * kept alive, never redirected, with one deadline for the whole answer and a cap on its size.
+ * What the answer means is `answer.ts`' business.
+ */
+
+import * as http from 'node:http';
+import * as https from 'node:https';
+
+import type { Clock } from '../core/clock.ts';
+import type { ApiKey } from '../core/run-source.ts';
+
+export interface UpstreamOptions {
+  /** Origin of the run API, with an optional base path. */
+  readonly url: URL;
+  /** Path of one run below it, with `{runId}` in it. */
+  readonly path: string;
+  /** For the whole answer: connecting, head and body. Beyond it the socket is destroyed. */
+  readonly timeoutMs: number;
+  /** A larger body is not read to its end; its socket is destroyed. */
+  readonly maxBodyBytes: number;
+}
+
+/** What came back, complete; or how it failed. */
+export type Exchange =
+  | { readonly kind: 'answer'; readonly status: number; readonly body: Buffer;
+      readonly headers: http.IncomingHttpHeaders }
+  | { readonly kind: 'late' }
+  | { readonly kind: 'broken'; readonly why: string }
+  | { readonly kind: 'too-large' };
+
+/** Sockets at once; further requests wait for one, within their own deadline. */
+const MAX_SOCKETS = 512;
+
+export class Upstream {
+  readonly #options: UpstreamOptions;
+  readonly #clock: Clock;
+  readonly #agent: http.Agent;
+  readonly #request: typeof http.request;
+
+  constructor(options: UpstreamOptions, clock: Clock) {
+    const { Agent, request } = options.url.protocol === 'https:' ? https : http;
+    this.#options = options;
+    this.#clock = clock;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: 256 });
+    this.#request = request;
+  }
+
+  /** `GET` of one run with one key. `runId` is already known to be plain. Never rejects. */
+  get(runId: string, key: ApiKey): Promise<Exchange> {
+    const bearer = key.header === 'authorization';
+    const headers = {
+      'accept': 'application/json',
+      'accept-encoding': 'identity',
+      'user-agent': 'runcast',
+      [key.header]: bearer ? `Bearer ${key.value}` : key.value,
+    };
+    const { url, path } = this.#options;
+    const target = url.pathname.replace(/\/+$/, '') + path.replaceAll('{runId}', runId);
+    return new Promise((resolve) => this.#exchange(target, headers, resolve));
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  #exchange(
+    path: string, headers: http.OutgoingHttpHeaders, resolve: (exchange: Exchange) => void,
+  ): void {
+    const { url, timeoutMs } = this.#options;
+    const { hostname, port } = url;
+    let request: http.ClientRequest;
+    let done = false;
+    const settle = (exchange: Exchange): void => {
+      if (done) return;
+      done = true;
+      this.#clock.clearTimeout(deadline);
+      if (exchange.kind !== 'answer') request.destroy();
+      resolve(exchange);
+    };
+    const send = (again: boolean): void => {
+      const host = hostname.replace(/^\[|\]$/g, '');
+      const agent = this.#agent;
+      request = this.#request({ agent, hostname: host, port, path, headers, method: 'GET' });
+      request.on('response', (response) => this.#collect(response, settle));
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        // An idle socket may be closed by the other side just as it is used again: that says
+        // nothing about upstream, so it is tried once more on the same deadline.
+        if (!done && !again && request.reusedSocket && error.code === 'ECONNRESET') send(true);
+        else settle({ kind: 'broken', why: error.code ?? error.message });
+      });
+      request.end();
+    };
+    const deadline = this.#clock.setTimeout(() => settle({ kind: 'late' }), timeoutMs);
+    send(false);
+  }
+
+  #collect(response: http.IncomingMessage, settle: (exchange: Exchange) => void): void {
+    const { maxBodyBytes } = this.#options;
+    const { statusCode: status = 0, headers } = response;
+    const chunks: Buffer[] = [];
+    let size = 0;
+    if (Number(headers['content-length']) > maxBodyBytes) return settle({ kind: 'too-large' });
+    response.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > maxBodyBytes) settle({ kind: 'too-large' });
+      else chunks.push(chunk);
+    });
+    response.on('end', () => {
+      const [first = Buffer.alloc(0)] = chunks;
+      const body = chunks.length > 1 ? Buffer.concat(chunks, size) : first;
+      settle({ kind: 'answer', status, headers, body });
+    });
+    response.on('error', () => settle({ kind: 'broken', why: 'cut short' }));
+    response.on('close', () => settle({ kind: 'broken', why: 'cut short' }));
+    return undefined;
+  }
+}
