@@ -9,6 +9,7 @@ import { GatewayError } from './core/errors.ts';
 import { OPTIONS, printed, settle } from './options.ts';
 import type { OptionSpec, Settings } from './options.ts';
 
+/** What the user wants of the program. */
 export type Command =
   | { readonly kind: 'serve'; readonly settings: Settings }
   | { readonly kind: 'help' }

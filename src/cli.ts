@@ -4,12 +4,11 @@
  * the only place that knows the process. Exit codes: 0 done, 1 could not run, 2 bad usage.
  */
 
-import { readFileSync } from 'node:fs';
-
 import { helpText, parseCommand } from './arguments.ts';
 import { systemClock } from './core/clock.ts';
 import { jsonLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
+import { VERSION } from './core/version.ts';
 import { startDemoApi } from './demo/run-api.ts';
 import { createGateway } from './gateway.ts';
 import type { Settings } from './options.ts';
@@ -18,10 +17,10 @@ async function main(): Promise<void> {
   const command = parseCommand(process.argv.slice(2), process.env);
   switch (command.kind) {
     case 'help':
-      process.stdout.write(helpText(version()));
+      process.stdout.write(helpText(VERSION));
       return;
     case 'version':
-      process.stdout.write(`${version()}\n`);
+      process.stdout.write(`${VERSION}\n`);
       return;
     case 'mistaken':
       for (const problem of command.problems) process.stderr.write(`runcast: ${problem}\n`);
@@ -59,7 +58,7 @@ async function serve({ logLevel: _, ...settings }: Settings, log: Logger): Promi
     const { url } = await gateway.listen();
     log.info('listening', { url, upstream, demo: demo !== undefined });
     const behind = demo ? `its own demo run API at ${upstream}, key ${demoKey}` : upstream;
-    process.stdout.write(`runcast ${version()} is at ${url}/ in front of ${behind}\n`);
+    process.stdout.write(`runcast ${VERSION} is at ${url}/ in front of ${behind}\n`);
     if (demo) process.stdout.write(invitation(url, demoKey));
   } catch (error) {
     await demo?.close();
@@ -76,14 +75,6 @@ function invitation(url: string, key: string): string {
     'Any other id that begins with demo- starts another run; with fail in it, it fails.',
     '',
   ].join('\n');
-}
-
-function version(): string {
-  const manifest: unknown = JSON.parse(
-    readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
-  );
-  const isManifest = typeof manifest === 'object' && manifest !== null && 'version' in manifest;
-  return isManifest ? String(manifest.version) : 'unknown';
 }
 
 await main();

@@ -27,6 +27,7 @@ export interface GatewayStats {
   readonly runs: number;
 }
 
+/** A gateway: mounted by its handler, or listening by itself. */
 export interface Gateway {
   /** To be mounted in any `node:http` server. Bound: may be passed around alone. */
   readonly handler: (request: http.IncomingMessage, response: http.ServerResponse) => void;

@@ -3,6 +3,7 @@
  * how a value that an embedder passes is checked. Kinds know nothing of particular options.
  */
 
+/** What values an option takes. */
 export interface Kind<T> {
   /** Reads text; undefined when it is none of these. */
   parse(text: string): T | undefined;
@@ -34,6 +35,7 @@ function numeric(
   };
 }
 
+/** A whole number. */
 export function integer(min: number, max: number): Kind<number> {
   const parse = (text: string): number => (/^\d+$/.test(text) ? Number(text) : NaN);
   return numeric(min, max, parse, `a whole number from ${min} to ${max}`, '');
@@ -60,6 +62,7 @@ export function size(minBytes: number, maxBytes: number): Kind<number> {
   return numeric(minBytes, maxBytes, parse, `a size such as 512KiB or 4MiB, ${range}`, ' of bytes');
 }
 
+/** One of a few words. */
 export function oneOf<T extends string>(...values: readonly T[]): Kind<T> {
   const parse = (text: string): T | undefined => values.find((value) => value === text);
   const expected = `one of ${values.join(', ')}`;
@@ -112,6 +115,7 @@ export function origin(): Kind<string> {
   };
 }
 
+/** Milliseconds in the largest unit that leaves no rest: `90000` → `90s`. */
 export function formatMs(ms: number): string {
   const [unit, factor] = Object.entries(UNITS_MS).findLast(([, size]) => ms % size === 0)
     ?? ['ms', 1];

@@ -50,6 +50,7 @@ export interface GatewayOptions extends Partial<Omit<Settings, 'logLevel'>> {
   readonly logger?: Logger;
 }
 
+/** One option: its name in each place, and what it may be. */
 export interface OptionSpec<K extends keyof Settings = keyof Settings> {
   readonly flag: string;
   readonly key: K;
@@ -71,6 +72,7 @@ const statuses = list('statuses');
 const plainPath = text(/^(?=.*\{runId\})\/(?!\/)(?!.*\/\.\.?\/)[\x21\x22\x24-\x7e]*$/,
   'a path that begins with / and has {runId} in it');
 
+/** The table that the command line, code, `--help` and the README have in common. */
 export const OPTIONS = [
   option('upstream', 'upstream', origin(), undefined, 'the embedded demo run API',
     'run API to stand in front of: its origin, with an optional base path'),

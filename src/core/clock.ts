@@ -6,6 +6,7 @@
 /** A pending timer, opaque to its owner. */
 export type Timer = { readonly timer: unique symbol } | NodeJS.Timeout;
 
+/** Time as everything here is given it. */
 export interface Clock {
   /** Monotonic milliseconds; only differences mean anything, wall-clock steps do not show. */
   now(): number;

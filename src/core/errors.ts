@@ -20,7 +20,9 @@ const TABLE = {
   RESOURCE_UNAVAILABLE: [503, true, 'The gateway cannot take this now'],
 } as const satisfies Record<string, readonly [status: number, retryable: boolean, text: string]>;
 
+/** A code of the table. */
 export type ErrorCode = keyof typeof TABLE;
+/** All codes, as they stand in the README. */
 export const ERROR_CODES = Object.keys(TABLE) as ErrorCode[];
 
 /** Why a request or a stream is refused, as a value. */

@@ -33,6 +33,7 @@ export interface StatusMapping {
   readonly errorOn: readonly string[];
 }
 
+/** What a body is. */
 export type Parsed =
   | { readonly kind: 'snapshot'; readonly snapshot: Snapshot }
   | { readonly kind: 'invalid'; readonly why: string };

@@ -6,8 +6,10 @@
 
 import type { Snapshot } from './execution.ts';
 
+/** The events of a stream; there are no others. */
 export type EventName = 'progress' | 'complete' | 'error' | 'timeout' | 'ping';
 
+/** One event, ready to be written. */
 export interface Frame {
   readonly event: EventName;
   /** What a client will send back as `Last-Event-ID`. */

@@ -2,11 +2,14 @@
 
 import type { Clock } from './clock.ts';
 
+/** From all to nothing. */
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+/** Least level that is logged. */
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 type Fields = Readonly<Record<string, unknown>>;
 type Write = (msg: string, fields?: Fields) => void;
+/** Takes a sentence and the facts of the case. */
 export type Logger = Readonly<Record<'debug' | 'info' | 'warn' | 'error', Write>>;
 
 /** Lines of at least `level`, given to `write` without their newline. */

@@ -20,11 +20,13 @@ export interface Admitted {
   readonly snapshot: Snapshot;
 }
 
+/** Upstream's no, or why it could not be asked. */
 export interface Refused {
   readonly kind: 'refused';
   readonly refusal: Refusal;
 }
 
+/** The answer to {@link RunSource.admit}. */
 export type Admission = Admitted | Refused;
 
 /**
@@ -36,6 +38,7 @@ export type Loss =
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   | { readonly kind: 'moved' };
 
+/** Who is told of a run; calls come in order and never during a call of the {@link Watch}. */
 export interface RunObserver {
   /** The run changed. After a terminal snapshot nothing more comes. */
   onSnapshot(snapshot: Snapshot): void;
@@ -53,6 +56,7 @@ export interface Watch {
   stop(): void;
 }
 
+/** Where runs come from: polling, or an implementation of your own. */
 export interface RunSource {
   /** Asks upstream, or remembers, whether `key` may see `runId`. Never rejects. */
   admit(runId: string, key: ApiKey): Promise<Admission>;

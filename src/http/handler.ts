@@ -20,6 +20,7 @@ import { ResponseSink } from './response-sink.ts';
 import { parseRoute } from './routes.ts';
 import type { Route } from './routes.ts';
 
+/** What the handler is put together from. */
 export interface HandlerOptions {
   readonly source: RunSource;
   readonly hub: Hub;
@@ -32,6 +33,7 @@ export interface HandlerOptions {
 /** Where upstream or a limit gives no `Retry-After`. */
 const RETRY_AFTER_MS = 2000;
 
+/** Answers requests; {@link Handler.handle} may be mounted in any server. */
 export class Handler {
   readonly #options: HandlerOptions;
   #isDraining = false;

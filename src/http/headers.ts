@@ -18,6 +18,7 @@ export function streamHead(requestId: string): Record<string, string> {
   };
 }
 
+/** The head of every answer that is not a stream. */
 export function jsonHead(requestId: string): Record<string, string> {
   return {
     'content-type': 'application/json; charset=utf-8',

@@ -7,6 +7,7 @@ import type { Sink, SinkListener } from '../hub/sink.ts';
 /** Peers that vanished without a word are asked for after this long without data. */
 const KEEP_ALIVE_MS = 30_000;
 
+/** Writes a stream into its response. */
 export class ResponseSink implements Sink {
   readonly #response: ServerResponse;
 

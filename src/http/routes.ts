@@ -3,6 +3,7 @@
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 
+/** What a request is for. */
 export type Route =
   | { readonly kind: 'stream'; readonly runId: string; readonly query: URLSearchParams }
   | { readonly kind: 'health' }

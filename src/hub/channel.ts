@@ -15,6 +15,7 @@ type State =
   | { readonly kind: 'live'; readonly watch: Watch }
   | { readonly kind: 'closed' };
 
+/** One run, as this process streams it. */
 export class Channel implements RunObserver {
   readonly runId: string;
   readonly #subscribers = new Map<string, Set<Subscriber>>();

@@ -7,6 +7,7 @@ import { Subscriber } from './subscriber.ts';
 import type { Client, SubscriberPolicy } from './subscriber.ts';
 import { Wheel } from './wheel.ts';
 
+/** All streams of this process. */
 export class Hub {
   readonly #source: RunSource;
   readonly #policy: SubscriberPolicy;

@@ -1,5 +1,6 @@
 /** Where a stream's bytes go. The hub knows nothing of HTTP; `http/response-sink.ts` does. */
 
+/** Who writes, and wants to know what becomes of it. */
 export interface SinkListener {
   /** What was written has left: the reader has caught up. */
   onDrain(): void;
@@ -7,6 +8,7 @@ export interface SinkListener {
   onClose(): void;
 }
 
+/** One client connection behind its head. */
 export interface Sink {
   /** False: the reader is behind. The bytes are taken all the same; `onDrain` may follow. */
   write(bytes: Buffer): boolean;

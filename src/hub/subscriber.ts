@@ -11,6 +11,7 @@ import type { Frame } from '../core/frame.ts';
 import type { Sink, SinkListener } from './sink.ts';
 import type { Sleeper, Wheel } from './wheel.ts';
 
+/** The times that every stream keeps. */
 export interface SubscriberPolicy {
   readonly pingIntervalMs: number;
   /** Age at which a stream ends with `timeout`. */
@@ -50,6 +51,7 @@ interface Pending {
 const OPEN: State = { kind: 'open' };
 const CLOSED: State = { kind: 'closed' };
 
+/** One stream. */
 export class Subscriber implements SinkListener, Sleeper {
   readonly key: string;
   readonly requestId: string;

@@ -8,12 +8,14 @@ import type { Clock, Timer } from '../core/clock.ts';
 /** Everything on the wheel is late by up to this much. */
 export const TICK_MS = 50;
 
+/** Somebody who waits on the wheel, at one place at a time. */
 export interface Sleeper {
   /** Where it waits; written by the wheel alone. -1: nowhere. */
   slot: number;
   onWake(now: number): void;
 }
 
+/** Wakes sleepers, each at most {@link TICK_MS} late. */
 export class Wheel {
   readonly #clock: Clock;
   readonly #slots = new Map<number, Set<Sleeper>>();

@@ -8,8 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Refusal } from '../core/errors.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Admission, ApiKey, Refused } from '../core/run-source.ts';
-import type { Answer, Reading } from './answer.ts';
-import type { Shown } from './poller.ts';
+import type { Answer, Reading, Shown } from './answer.ts';
 
 /** How long upstream's yes and no to a key are believed. */
 const YES_MS = 60_000;
@@ -22,6 +21,7 @@ type Proof =
   | { readonly kind: 'yes'; readonly until: number; readonly shown: Shown }
   | { readonly kind: 'no'; readonly until: number; readonly refusal: Refusal };
 
+/** What admissions need of their surroundings. */
 export interface AdmissionPolicy {
   readonly clock: Clock;
   /** A state this young is shown to a newcomer without asking again: one poll interval. */
@@ -33,6 +33,7 @@ export interface AdmissionPolicy {
   onShown(shown: Shown): void;
 }
 
+/** The proofs of all runs and keys. */
 export class Admissions {
   readonly #policy: AdmissionPolicy;
   readonly #pending = new Map<string, Promise<Admission>>();

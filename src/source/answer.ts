@@ -17,6 +17,15 @@ export interface Reading {
   readonly snapshot: Snapshot;
 }
 
+/** A reading of a run, the key it was shown to, and when (monotonic ms) it was asked for. */
+export interface Shown {
+  readonly runId: string;
+  readonly key: ApiKey;
+  readonly reading: Reading;
+  readonly askedAt: number;
+}
+
+/** What upstream said. */
 export type Answer =
   | { readonly kind: 'state'; readonly reading: Reading }
   /** 401, 403, 404, 410: upstream's word to this key. */
@@ -24,6 +33,7 @@ export type Answer =
   /** Anything that a later try may mend; the refusal is for those who are still waiting. */
   | { readonly kind: 'trouble'; readonly refusal: Refusal; readonly why: string };
 
+/** What was asked, and what was known then. */
 export interface Question {
   readonly runId: string;
   readonly key: ApiKey;
@@ -33,6 +43,7 @@ export interface Question {
   readonly wallNow: number;
 }
 
+/** An exchange into its meaning. Never throws. */
 export function readAnswer(exchange: Exchange, question: Question): Answer {
   switch (exchange.kind) {
     case 'answer':

@@ -13,23 +13,16 @@ import type { Refusal } from '../core/errors.ts';
 import { isSameRun } from '../core/execution.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Admitted, ApiKey, Loss, RunObserver, Watch } from '../core/run-source.ts';
-import type { Answer, Reading } from './answer.ts';
+import type { Answer, Reading, Shown } from './answer.ts';
 import { Rotation } from './rotation.ts';
 
+/** What a poller needs of its surroundings. */
 export interface PollerPolicy {
   readonly pollIntervalMs: number;
   readonly clock: Clock;
   readonly random: () => number;
   /** One request to upstream. Never rejects. */
   fetch(runId: string, key: ApiKey, known: Reading | undefined): Promise<Answer>;
-}
-
-/** A reading of a run, the key it was shown to, and when (monotonic ms) it was asked for. */
-export interface Shown {
-  readonly runId: string;
-  readonly key: ApiKey;
-  readonly reading: Reading;
-  readonly askedAt: number;
 }
 
 /** What its owner hears of a poller. */
@@ -46,6 +39,7 @@ type State =
   | { readonly kind: 'fetching'; readonly failures: number }
   | { readonly kind: 'ended'; readonly reason: 'terminal' | 'gone' | 'unwatched' };
 
+/** Polls one run until it is over or nobody watches. */
 export class Poller {
   readonly runId: string;
   readonly #policy: PollerPolicy;

@@ -11,11 +11,12 @@ import type {
 } from '../core/run-source.ts';
 import { Admissions } from './admission.ts';
 import { readAnswer } from './answer.ts';
-import type { Answer, Reading } from './answer.ts';
+import type { Answer, Reading, Shown } from './answer.ts';
 import { Poller } from './poller.ts';
-import type { PollerOwner, PollerPolicy, Shown } from './poller.ts';
+import type { PollerOwner, PollerPolicy } from './poller.ts';
 import type { Upstream } from './upstream.ts';
 
+/** What polling needs. */
 export interface PollingOptions {
   readonly upstream: Upstream;
   readonly mapping: StatusMapping;
@@ -25,6 +26,7 @@ export interface PollingOptions {
   readonly log: Logger;
 }
 
+/** All pollers and proofs of this gateway. */
 export class PollingSource implements RunSource {
   readonly #options: PollingOptions;
   readonly #admissions: Admissions;

@@ -13,6 +13,7 @@ interface Turn {
   missing: number;
 }
 
+/** Who is asked with next. */
 export class Rotation {
   /** The first is asked next. */
   readonly #turns = new Map<string, Turn>();

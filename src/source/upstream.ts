@@ -9,7 +9,9 @@ import * as https from 'node:https';
 
 import type { Clock } from '../core/clock.ts';
 import type { ApiKey } from '../core/run-source.ts';
+import { VERSION } from '../core/version.ts';
 
+/** Where the run API is, and the bounds of one request to it. */
 export interface UpstreamOptions {
   /** Origin of the run API, with an optional base path. */
   readonly url: URL;
@@ -32,6 +34,7 @@ export type Exchange =
 /** Sockets at once; further requests wait for one, within their own deadline. */
 const MAX_SOCKETS = 512;
 
+/** The run API, as seen by one request at a time. */
 export class Upstream {
   readonly #options: UpstreamOptions;
   readonly #clock: Clock;
@@ -52,7 +55,7 @@ export class Upstream {
     const headers = {
       'accept': 'application/json',
       'accept-encoding': 'identity',
-      'user-agent': 'runcast',
+      'user-agent': `runcast/${VERSION}`,
       [key.header]: bearer ? `Bearer ${key.value}` : key.value,
     };
     const { url, path } = this.#options;
