@@ -22,9 +22,11 @@ const COMMANDS = ['serve'];
 
 /** A flag beats `RUNCAST_<FLAG>` beats the default. */
 export function parseCommand(args: readonly string[], env: Environment): Command {
+  const problems: string[] = [];
   // Not strict: its first mistake would be the only one reported.
-  const { tokens, positionals } = parseArgs({
-    args: [...args], strict: false, allowPositionals: true, tokens: true,
+  const { tokens } = parseArgs({
+    args: withoutValueless(args, problems),
+    strict: false, allowPositionals: true, tokens: true,
     options: {
       ...Object.fromEntries(OPTIONS.map(({ flag }) => [flag, { type: 'string' as const }])),
       help: { type: 'boolean', short: 'h' },
@@ -35,8 +37,13 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   if (given.some(({ name }) => name === 'help')) return { kind: 'help' };
   if (given.some(({ name }) => name === 'version')) return { kind: 'version' };
 
-  const problems: string[] = [];
-  const [command, ...others] = positionals;
+  const strays = given.filter(({ name, value }) => !isFlag(name) && value === undefined);
+  // What stands behind an unknown option is taken for its value, not for a mistake of its own.
+  const [command, ...others] = tokens.flatMap((token) => {
+    if (token.kind !== 'positional') return [];
+    const isBehindStray = strays.some(({ index }) => index === token.index - 1);
+    return isBehindStray && !COMMANDS.includes(token.value) ? [] : [token.value];
+  });
   if (command === undefined || !COMMANDS.includes(command)) {
     const got = command === undefined ? 'nothing' : printed(command);
     problems.push(`command: got ${got}, expected one of ${COMMANDS.join(', ')}`);
@@ -55,6 +62,21 @@ export function parseCommand(args: readonly string[], env: Environment): Command
     if (!(error instanceof GatewayError)) throw error;
     return { kind: 'mistaken', problems: error.problems };
   }
+}
+
+const isFlag = (name: string): boolean => OPTIONS.some(({ flag }) => flag === name);
+
+/** Left to itself, `--port --host x` would listen on the port `--host`. */
+function withoutValueless(args: readonly string[], problems: string[]): string[] {
+  const end = args.includes('--') ? args.indexOf('--') : args.length;
+  return args.filter((arg, i) => {
+    const next = args[i + 1];
+    const spec = OPTIONS.find(({ flag }) => arg === `--${flag}`);
+    if (spec === undefined || i >= end) return true;
+    if (next !== undefined && !next.startsWith('--')) return true;
+    problems.push(`${arg}: got no value, expected ${spec.kind.expected}`);
+    return false;
+  });
 }
 
 /** The text of `--help`. */

@@ -45,7 +45,9 @@ export function integer(min: number, max: number): Kind<number> {
 export function duration(minMs: number, maxMs: number): Kind<number> {
   const parse = (text: string): number => {
     const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
-    return Number(amount) * (UNITS_MS[unit] ?? NaN);
+    const ms = Number(amount) * (UNITS_MS[unit] ?? NaN);
+    // 2.01 * 1000 is 2009.9999999999998.
+    return Math.abs(ms - Math.round(ms)) < 1e-6 ? Math.round(ms) : ms;
   };
   const range = `from ${formatMs(minMs)} to ${formatMs(maxMs)}`;
   const expected = `a duration such as 250ms, 2s or 10m, ${range}`;

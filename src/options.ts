@@ -3,8 +3,6 @@
  * environment and code alike. Mistakes are gathered, never thrown one by one.
  */
 
-import { inspect } from 'node:util';
-
 import { GatewayError } from './core/errors.ts';
 import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
@@ -69,7 +67,7 @@ function option<K extends keyof Settings>(
 }
 
 const statuses = list('statuses');
-const plainPath = text(/^(?=.*\{runId\})\/(?!\/)(?!.*\/\.\.?\/)[\x21\x22\x24-\x7e]*$/,
+const plainPath = text(/^(?=.*\{runId\})(?!\/\/)(?!.*\/\.\.?(?:[/?]|$))\/[\x21\x22\x24-\x7e]*$/,
   'a path that begins with / and has {runId} in it');
 
 /** The table that the command line, code, `--help` and the README have in common. */
@@ -108,6 +106,8 @@ export const OPTIONS = [
 ] as const;
 
 const DEFAULTS = Object.fromEntries(OPTIONS.map((each) => [each.key, each.default]));
+/** Characters of a wrong value that a message shows. */
+const MAX_PRINTED = 200;
 const ONLY_IN_CODE = ['source', 'logger'];
 const ONLY_ON_THE_COMMAND_LINE = ['logLevel'];
 
@@ -141,11 +141,22 @@ export function settle(values: Record<string, unknown>, problems: string[]): Set
     problems.push(`complete-on and error-on: got ${both.join(', ')} in both, expected each once`);
   }
   if (problems.length > 0) throw new GatewayError('INVALID_OPTIONS', problems);
-  return Object.freeze(settings);
+  const { completeOn, errorOn } = settings;
+  return Object.freeze({
+    ...settings,
+    completeOn: Object.freeze([...completeOn]),
+    errorOn: Object.freeze([...errorOn]),
+  });
 }
 
-/** A value as it is shown in a message; what may be a password in a URL is not. */
+/**
+ * A value as a message shows it, in one line. What may be a credential in a URL, however it is
+ * mistyped, is not shown: all before an `@` and behind a `?`.
+ */
 export function printed(value: unknown): string {
-  const shown = typeof value === 'string' ? value.replace(/\/\/[^/]*@/, '//***@') : value;
-  return inspect(shown, { depth: 1, breakLength: Infinity, maxStringLength: 200 });
+  if (Array.isArray(value)) return `[${value.map(printed).join(', ')}]`.slice(0, MAX_PRINTED);
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value !== 'string') return String(value).slice(0, MAX_PRINTED);
+  const safe = value.replace(/^.*@/s, '***@').replace(/\?.*$/s, '?***');
+  return `'${safe.slice(0, MAX_PRINTED).replace(/[\x00-\x1f\x7f]/g, ' ')}'`;
 }

@@ -7,8 +7,9 @@ const MAX_RETRY_AFTER_MS = 3_600_000;
 
 /**
  * Full jitter: anything between 0 and a ceiling that doubles from 2 s to 30 s with the
- * `failures` in a row, but never sooner than `floorMs`. A `Retry-After` is obeyed, with up to
- * a tenth (at most 2 s) on top, so that all runs of one outage do not come back in one instant.
+ * `failures` in a row, but never sooner than `floorMs`: trouble does not make polls faster. A
+ * `Retry-After` is obeyed, with up to a tenth (at most 2 s) on top, so that all runs of one
+ * outage do not come back in one instant.
  */
 export function backoffMs(
   failures: number,
@@ -20,7 +21,7 @@ export function backoffMs(
     return retryAfterMs + random() * Math.min(retryAfterMs / 10, 2_000);
   }
   const ceiling = Math.min(LAST_MS, FIRST_MS * 2 ** Math.min(failures - 1, 10));
-  return Math.max(Math.min(floorMs, ceiling), random() * ceiling);
+  return Math.max(floorMs, random() * ceiling);
 }
 
 /**
@@ -34,8 +35,14 @@ export function parseRetryAfter(
   wallNow: number,
 ): number | undefined {
   if (value === undefined) return undefined;
+  const theirNow = parseHttpDate(date ?? '');
   const ms = /^\s*\d+\s*$/.test(value)
     ? Number(value) * 1000
-    : Date.parse(value) - (Date.parse(date ?? '') || wallNow);
+    : parseHttpDate(value) - (Number.isNaN(theirNow) ? wallNow : theirNow);
   return ms > 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined;
+}
+
+/** All three forms of RFC 9110 (5.6.7); the oldest says nothing of its zone, which is GMT. */
+function parseHttpDate(text: string): number {
+  return Date.parse(text.endsWith('GMT') ? text : `${text} GMT`);
 }

@@ -17,8 +17,8 @@ export function jsonLogger(level: LogLevel, clock: Clock, write: (line: string) 
   const floor = LOG_LEVELS.indexOf(level);
   const at = (name: keyof Logger): Write => (msg, fields) => {
     if (LOG_LEVELS.indexOf(name) < floor) return;
-    const time = new Date(clock.wallNow()).toISOString();
-    write(JSON.stringify({ level: name, time, msg, ...fields }));
+    const head = { level: name, time: new Date(clock.wallNow()).toISOString(), msg };
+    write(JSON.stringify({ ...head, ...fields, ...head }));
   };
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }

@@ -10,14 +10,17 @@ import type { ApiKey } from '../core/run-source.ts';
 const MAX_KEY_CHARS = 512;
 
 /**
- * `x-api-key`, or else `Authorization: Bearer`. Two different keys in one request are none: a
- * proxy in front might have judged by the other one.
+ * From `x-api-key`, or else `Authorization: Bearer`. Two different keys in one request are none:
+ * a proxy in front might have judged by the other one. A token without the prefix beside an
+ * `x-api-key` is no key, but meant for somebody on the way.
  */
 export function readKey(request: IncomingMessage, keyPrefix: string): ApiKey | Refusal {
   const keys = valuesOf(request, 'x-api-key');
+  const tokens = bearerTokens(request);
   const header = keys.length > 0 ? 'x-api-key' : 'authorization';
-  const given = keys.length > 0 ? keys : bearerTokens(request);
-  const [value, another] = new Set(given);
+  const [value, another] = keys.length > 0
+    ? new Set([...keys, ...tokens.filter((token) => token.startsWith(keyPrefix))])
+    : new Set(tokens);
   if (value === undefined) return refuse('AUTH_MISSING_KEY');
   const isPlain = value.length <= MAX_KEY_CHARS && /^[\x21-\x2b\x2d-\x7e]+$/.test(value);
   const isWhole = value.startsWith(keyPrefix) && value.length > keyPrefix.length;
@@ -34,8 +37,7 @@ function bearerTokens(request: IncomingMessage): string[] {
 
 /** Every non-empty value of a header: Node joins or drops repeated ones in `headers`. */
 function valuesOf({ rawHeaders }: IncomingMessage, name: string): string[] {
-  return rawHeaders.flatMap((value, i) => {
-    const isValue = i % 2 === 1 && rawHeaders[i - 1]?.toLowerCase() === name;
-    return isValue && value.trim() !== '' ? [value.trim()] : [];
+  return rawHeaders.filter((value, i) => {
+    return i % 2 === 1 && value !== '' && rawHeaders[i - 1]?.toLowerCase() === name;
   });
 }

@@ -4,6 +4,7 @@
  */
 
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 /** What an answer given as a function may look at. */
 export interface Asked {
@@ -146,14 +147,13 @@ export function serve(answer: Answer, asked: Asked, res: ServerResponse): void {
       res.write(answer.body, () => res.socket?.end());
       return;
     case 'reset':
-      res.socket?.resetAndDestroy();
-      return;
+      return resetNow(res.socket);
     case 'resetMidBody': {
       const { body } = answer;
       res.writeHead(200, { ...JSON_TYPE, 'content-length': body.length });
       res.write(body.subarray(0, body.length / 2));
-      // Time to arrive first: some kernels drop what is still unread when the RST comes.
-      return after(res, 20, () => res.socket?.resetAndDestroy());
+      // Time to arrive first: libuv takes an RST that comes with unread bytes for a FIN.
+      return after(res, 50, () => resetNow(res.socket));
     }
     case 'endless':
       return serveEndless(res);
@@ -164,6 +164,16 @@ export function serve(answer: Answer, asked: Asked, res: ServerResponse): void {
       return serve((own && answer.answers[asked.key ?? '']) || answer.otherwise, asked, res);
     }
   }
+}
+
+/**
+ * RST and nothing before it. `socket.resetAndDestroy()` ends the socket first, so that now and
+ * then a FIN goes out ahead of the RST; this sets the flag it sets, and only destroys.
+ */
+export function resetNow(socket: Socket | null): void {
+  if (socket === null) return;
+  Reflect.set(socket, 'resetAndClosing', true);
+  socket.destroy();
 }
 
 function after(res: ServerResponse, ms: number, act: () => void): void {

@@ -1,22 +1,6 @@
 /**
  * EventSource implementations that people really use, fetched from npm once per machine: not
  * dependencies of the project, so tests skip what needs them where the registry is out of reach.
- *
- * How each is reached, with `import(clients.resolve(name))` (all four import and run on Node 20,
- * eventsource 5 too, though its `engines` asks for 22.12), and how it is given a key:
- * - `eventsource2` (2.0.2, CommonJS): `new module.default(url, {headers: {'x-api-key': key}})`.
- *   `module.EventSource` does not exist.
- * - `eventsource5` (5.1.5, ESM): `new module.EventSource(url, {fetch})`, where `fetch` is
- *   `(input, init) => globalThis.fetch(input, {...init, headers: {...init.headers, 'x-api-key': key}})`.
- *   No `headers` option, no default export.
- * - `eventsource-client` (1.2.0): `module.createEventSource({url, headers: {'x-api-key': key}})`,
- *   `onMessage`, `onDisconnect` … in the same object, or an async iterator; an event is
- *   `{event, data, id}`. Ends with `.close()`.
- * - `undici` (7, CommonJS): `new module.EventSource(url, {node: {dispatcher}})`, no headers of its
- *   own: `new module.Agent().compose((dispatch) => (options, handler) =>
- *   dispatch({...options, headers: {...options.headers, 'x-api-key': key}}, handler))`.
- *   It prints an ExperimentalWarning.
- * The three EventSources have `addEventListener`, `onerror`, `readyState` and `close()`.
  */
 
 import { execFile } from 'node:child_process';
@@ -53,7 +37,25 @@ const MARKER_TEXT = 'export default (name) => import.meta.resolve(name);\n';
 
 let clients: Promise<PublicClients | undefined> | undefined;
 
-/** Installed on first use; undefined, with the reason printed, when that is not possible. */
+/**
+ * Installed on first use; undefined, with the reason printed, when that is not possible.
+ *
+ * How each is reached, with `import(clients.resolve(name))` (all four import and run on Node 20,
+ * eventsource 5 too, though its `engines` asks for 22.12), and how it is given a key:
+ * - `eventsource2` (2.0.2, CommonJS): `new module.default(url, {headers: {'x-api-key': key}})`.
+ *   `module.EventSource` does not exist.
+ * - `eventsource5` (5.1.5, ESM): `new module.EventSource(url, {fetch: withKey})`, where `withKey`
+ *   is `(input, init) => fetch(input, {...init, headers: {...init.headers, 'x-api-key': key}})`.
+ *   No `headers` option, no default export.
+ * - `eventsource-client` (1.2.0): `module.createEventSource({url, headers: {'x-api-key': key}})`,
+ *   `onMessage`, `onDisconnect` … in the same object, or an async iterator; an event is
+ *   `{event, data, id}`. Only `.close()` ends it: after `break` it reconnects for ever.
+ * - `undici` (7, CommonJS): `new module.EventSource(url, {node: {dispatcher}})`, no headers of its
+ *   own: `new module.Agent().compose((dispatch) => (options, handler) =>
+ *   dispatch({...options, headers: {...options.headers, 'x-api-key': key}}, handler))`.
+ *   It prints an ExperimentalWarning.
+ * The three EventSources have `addEventListener`, `onerror`, `readyState` and `close()`.
+ */
 export function publicClients(): Promise<PublicClients | undefined> {
   return (clients ??= prepare());
 }
@@ -70,8 +72,8 @@ async function prepare(): Promise<PublicClients | undefined> {
     if (installed === undefined) throw new Error(`${dir} is not usable`);
     return installed;
   } catch (error) {
-    const reason = String((error as { stderr?: string }).stderr ?? error);
-    console.log(`public clients cannot be installed: ${reason}`);
+    const reason = (error as { stderr?: string }).stderr || String(error);
+    console.log(`public clients cannot be installed: ${reason.slice(0, 300)}`);
     return undefined;
   }
 }
@@ -96,8 +98,9 @@ async function install(dir: string, specs: readonly string[]): Promise<void> {
     const env = { ...process.env };
     delete env['NODE_V8_COVERAGE'];
     await promisify(execFile)('npm', [
-      'install', '--no-audit', '--no-fund', '--ignore-scripts', '--fetch-retries=1',
-      '--fetch-timeout=20000', '--loglevel=error', '--prefix', fresh, ...specs,
+      'install', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error',
+      '--fetch-retries=1', '--fetch-retry-mintimeout=500', '--fetch-retry-maxtimeout=1000',
+      '--fetch-timeout=20000', '--prefix', fresh, ...specs,
     ], { cwd: fresh, env, timeout: 120_000 });
     await writeFile(join(fresh, MARKER), MARKER_TEXT);
     await rename(fresh, dir).catch(async () => {

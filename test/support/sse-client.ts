@@ -32,7 +32,8 @@ export interface ReceivedEvent extends SseEvent {
 
 /**
  * `end`: the final chunk came. `aborted`: FIN before it, or this side hung up. `error`: RST, or
- * bytes that are no HTTP.
+ * bytes that are no HTTP. (libuv calls an RST that it finds behind unread bytes a FIN, so a test
+ * on a busy machine can rely only on `end` or not `end`.)
  */
 export type StreamEnd = 'end' | 'aborted' | 'error';
 
@@ -65,6 +66,8 @@ export class SseStream {
   readonly events: ReceivedEvent[] = [];
   /** For {@link assertStreamForm} and the like. */
   readonly parser = new SseParser();
+  /** Length of `raw`, without the cost of putting it together. */
+  rawBytes = 0;
   readonly ended: Promise<StreamEnd>;
 
   readonly #req: ClientRequest;
@@ -151,6 +154,7 @@ export class SseStream {
 
   #onData(chunk: Buffer): void {
     this.#chunks.push(chunk);
+    this.rawBytes += chunk.length;
     const at = performance.now();
     const events = this.parser.push(chunk);
     for (const event of events) this.events.push({ ...event, at });

@@ -39,9 +39,9 @@ export class SseParser {
   /** What a client would wait before it comes back, as far as the stream said. */
   retryMs: number | undefined;
 
-  // A line may end with half a character: lines are decoded one by one, from whole lines.
+  // Decoded line by line, once complete: a piece may end within a character, a line cannot.
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  #line: number[] = [];
+  #pieces: Uint8Array[] = [];
   #afterCr = false;
   #isFirstLine = true;
   #idBuffer = '';
@@ -54,31 +54,35 @@ export class SseParser {
   /** The events that these bytes complete. At the end of a stream an unfinished one is lost. */
   push(bytes: Uint8Array): SseEvent[] {
     const events: SseEvent[] = [];
-    for (const byte of bytes) {
+    let start = 0;
+    for (let i = 0; i < bytes.length; i++) {
+      const byte = bytes[i];
       const isLfOfCrlf = byte === LF && this.#afterCr;
       this.#afterCr = byte === CR;
+      if (byte !== LF && byte !== CR) continue;
       if (isLfOfCrlf) {
         this.lineEnds.cr--;
         this.lineEnds.crlf++;
-      } else if (byte === LF || byte === CR) {
+      } else {
         this.lineEnds[byte === LF ? 'lf' : 'cr']++;
+        this.#pieces.push(bytes.subarray(start, i));
         const event = this.#endLine();
         if (event !== undefined) events.push(event);
-      } else {
-        this.#line.push(byte);
       }
+      start = i + 1;
     }
+    if (start < bytes.length) this.#pieces.push(bytes.subarray(start));
     return events;
   }
 
   /** What came after the last blank line: empty when the stream ended between two events. */
   get unfinished(): string {
-    return [...this.#rawLines, this.#decoder.decode(Uint8Array.from(this.#line))].join('\n');
+    return [...this.#rawLines, this.#decoder.decode(Buffer.concat(this.#pieces))].join('\n');
   }
 
   #endLine(): SseEvent | undefined {
-    let line = this.#decoder.decode(Uint8Array.from(this.#line));
-    this.#line = [];
+    let line = this.#decoder.decode(Buffer.concat(this.#pieces));
+    this.#pieces = [];
     if (this.#isFirstLine && line.startsWith(BOM)) {
       this.hasBom = true;
       line = line.slice(1);
