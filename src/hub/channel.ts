@@ -44,8 +44,9 @@ export class Channel implements RunObserver {
     if (ofKey !== undefined) {
       ofKey.add(subscriber);
     } else {
+      const isFirst = this.#subscribers.size === 0;
       this.#subscribers.set(key, new Set([subscriber]));
-      if (this.#state.kind === 'live') this.#state.watch.hold(admitted);
+      if (this.#state.kind === 'live' && !isFirst) this.#state.watch.hold(admitted);
     }
     subscriber.start(this.#frame, lastEventId);
   }

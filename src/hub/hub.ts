@@ -16,7 +16,7 @@ export class Hub {
   readonly #channels = new Map<string, Set<Channel>>();
   /** Until their connections are gone, also those that have had their last event. */
   readonly #subscribers = new Set<Subscriber>();
-  #onEmpty: (() => void) | undefined;
+  readonly #onEmpty: (() => void)[] = [];
 
   constructor(source: RunSource, policy: SubscriberPolicy) {
     this.#source = source;
@@ -49,7 +49,7 @@ export class Hub {
   async drain(windowMs: number): Promise<void> {
     for (const subscriber of this.#subscribers) subscriber.drain(windowMs);
     if (this.#subscribers.size === 0) return;
-    await new Promise<void>((resolve) => (this.#onEmpty = resolve));
+    await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
   }
 
   /** Cuts every connection now. */
@@ -70,6 +70,7 @@ export class Hub {
 
   #onClosed(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber);
-    if (this.#subscribers.size === 0) this.#onEmpty?.();
+    if (this.#subscribers.size > 0) return;
+    for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 }

@@ -161,7 +161,8 @@ export class Subscriber implements SinkListener, Sleeper {
       if (this.#isDraining) this.release();
       else this.finish(timeoutFrame(this.#lastId, streamTimeoutMs));
     } else if (now >= this.#pingAt) {
-      this.#pingAt = Math.max(this.#pingAt + pingIntervalMs, now);
+      // After a stall of the process one ping makes up for all that were due.
+      this.#pingAt += pingIntervalMs * Math.ceil((now - this.#pingAt + 1) / pingIntervalMs);
       if (state.kind === 'open') this.#write(this.#ping(this.#lastId));
     }
     return this.#reschedule();

@@ -37,7 +37,7 @@ export class Wheel {
     const sleepers = this.#slots.get(slot);
     if (sleepers === undefined) this.#slots.set(slot, new Set([sleeper]));
     else sleepers.add(sleeper);
-    this.#timer ??= this.#clock.setTimeout(() => this.#onTick(), TICK_MS);
+    this.#timer ??= this.#untilNextSlot();
   }
 
   cancel(sleeper: Sleeper): void {
@@ -50,10 +50,16 @@ export class Wheel {
     this.#timer = undefined;
   }
 
+  /** In step with the slots, or what is due at the start of one would wait for its end. */
+  #untilNextSlot(): Timer {
+    const now = this.#clock.now();
+    return this.#clock.setTimeout(() => this.#onTick(), (slotOf(now) + 1) * TICK_MS - now);
+  }
+
   #onTick(): void {
-    this.#timer = this.#clock.setTimeout(() => this.#onTick(), TICK_MS);
     const now = this.#clock.now();
     const last = slotOf(now);
+    this.#timer = this.#untilNextSlot();
     while (this.#done < last && this.#slots.size > 0) {
       const sleepers = this.#slots.get(++this.#done);
       for (const sleeper of sleepers ?? []) {

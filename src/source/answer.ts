@@ -97,17 +97,18 @@ function readState(answer: Complete, { runId, known, mapping }: Question): Answe
 function readRefusal(code: ErrorCode, { body }: Complete, { key }: Question): Answer {
   const ours = refuse(code);
   const theirs = readEnvelope(body);
-  const text = theirs?.['error'];
-  const name = theirs?.['code'];
+  const { error: text, code: name } = theirs ?? {};
+  const isPlain = (said: unknown): said is string =>
+    typeof said === 'string' && !said.includes(key.value);
   const refusal = {
     ...ours,
-    ...(typeof text === 'string' && !text.includes(key.value) && { error: text.slice(0, 300) }),
-    ...(typeof name === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(name) && { code: name }),
+    ...(isPlain(text) && { error: text.slice(0, 300) }),
+    ...(isPlain(name) && /^[A-Z][A-Z0-9_]{0,63}$/.test(name) && { code: name }),
   };
   return { kind: 'refused', refusal };
 }
 
-function readEnvelope(body: Buffer): Record<string, unknown> | undefined {
+function readEnvelope(body: Buffer): { error?: unknown; code?: unknown } | undefined {
   try {
     const value: unknown = JSON.parse(body.toString('utf8'));
     return typeof value === 'object' && value !== null ? { ...value } : undefined;

@@ -14,6 +14,7 @@ import { isSameRun } from '../core/execution.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Admitted, ApiKey, Loss, RunObserver, Watch } from '../core/run-source.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
+import { PollerWatch } from './poller-watch.ts';
 import { Rotation } from './rotation.ts';
 
 /** What a poller needs of its surroundings. */
@@ -37,7 +38,7 @@ export interface PollerOwner {
 type State =
   | { readonly kind: 'waiting'; readonly timer: Timer; readonly failures: number }
   | { readonly kind: 'fetching'; readonly failures: number }
-  | { readonly kind: 'ended'; readonly reason: 'terminal' | 'gone' | 'unwatched' };
+  | { readonly kind: 'ended' };
 
 /** Polls one run until it is over or nobody watches. */
 export class Poller {
@@ -86,6 +87,8 @@ export class Poller {
     const watch = new PollerWatch(this, observer);
     this.#watches.add(watch);
     watch.hold(admitted);
+    const isBehind = admitted.snapshot.id !== this.snapshot.id;
+    if (isBehind) queueMicrotask(() => this.#tell(watch, this.snapshot));
     return watch;
   }
 
@@ -103,8 +106,8 @@ export class Poller {
     this.#askedAt = Math.max(askedAt, this.#askedAt);
     const changed = snapshot.id !== this.snapshot.id;
     this.#reading = reading;
-    if (snapshot.terminal !== undefined) this.#end('terminal');
-    if (changed) for (const watch of [...this.#watches]) watch.observer.onSnapshot(snapshot);
+    if (snapshot.terminal !== undefined) this.#end();
+    if (changed) for (const watch of [...this.#watches]) this.#tell(watch, snapshot);
   }
 
   /** Lets go of a key, and tells those who watch with it. */
@@ -129,13 +132,20 @@ export class Poller {
 
   forget(watch: PollerWatch): void {
     this.#watches.delete(watch);
-    for (const key of watch.keys) this.dropTurn(key);
+    const keys = [...watch.keys];
+    watch.keys.clear();
+    for (const key of keys) this.dropTurn(key);
   }
 
   /** Stops for good, telling nobody. */
   close(): void {
-    this.#watches.clear();
-    this.#end('unwatched');
+    for (const watch of [...this.#watches]) watch.stop();
+    this.#end();
+  }
+
+  /** Unless it was stopped meanwhile, by whoever was told before it. */
+  #tell(watch: PollerWatch, snapshot: Snapshot): void {
+    if (watch.keys.size > 0) watch.observer.onSnapshot(snapshot);
   }
 
   #wait(delayMs: number, failures: number): State {
@@ -143,16 +153,16 @@ export class Poller {
     return { kind: 'waiting', timer, failures };
   }
 
-  #end(reason: Extract<State, { kind: 'ended' }>['reason']): void {
+  #end(): void {
     const state = this.#state;
     if (state.kind === 'ended') return;
     if (state.kind === 'waiting') this.#policy.clock.clearTimeout(state.timer);
-    this.#state = { kind: 'ended', reason };
+    this.#state = { kind: 'ended' };
     this.#owner.onEnded(this);
   }
 
   #endIfUnwatched(): void {
-    if (this.#rotation.size === 0) this.#end('unwatched');
+    if (this.#rotation.size === 0) this.#end();
   }
 
   async #poll(): Promise<void> {
@@ -205,40 +215,5 @@ export class Poller {
   #refuse(key: ApiKey, refusal: Refusal): void {
     this.#owner.onRefused(this.runId, key, refusal);
     this.lose(key.value, { kind: 'refused', refusal });
-  }
-}
-
-/** One observer's interest, with the keys it watches for. */
-class PollerWatch implements Watch {
-  readonly observer: RunObserver;
-  readonly keys = new Set<string>();
-  readonly #poller: Poller;
-
-  constructor(poller: Poller, observer: RunObserver) {
-    this.#poller = poller;
-    this.observer = observer;
-  }
-
-  hold({ key, snapshot }: Admitted): void {
-    const poller = this.#poller;
-    if (!poller.serves(key, snapshot)) {
-      queueMicrotask(() => this.observer.onLost(key.value, { kind: 'moved' }));
-      return;
-    }
-    this.keys.add(key.value);
-    poller.holdTurn(key);
-    const tellNewest = (): void => {
-      if (this.keys.has(key.value)) this.observer.onSnapshot(poller.snapshot);
-    };
-    if (poller.snapshot.id !== snapshot.id) queueMicrotask(tellNewest);
-  }
-
-  release(key: string): void {
-    if (this.keys.delete(key)) this.#poller.dropTurn(key);
-  }
-
-  stop(): void {
-    this.#poller.forget(this);
-    this.keys.clear();
   }
 }

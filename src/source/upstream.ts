@@ -40,6 +40,7 @@ export class Upstream {
   readonly #clock: Clock;
   readonly #agent: http.Agent;
   readonly #request: typeof http.request;
+  #isClosed = false;
 
   constructor(options: UpstreamOptions, clock: Clock) {
     const { Agent, request } = options.url.protocol === 'https:' ? https : http;
@@ -60,10 +61,13 @@ export class Upstream {
     };
     const { url, path } = this.#options;
     const target = url.pathname.replace(/\/+$/, '') + path.replaceAll('{runId}', runId);
+    if (this.#isClosed) return Promise.resolve({ kind: 'broken', why: 'closed' });
     return new Promise((resolve) => this.#exchange(target, headers, resolve));
   }
 
+  /** Requests under way fail, and so do later ones. */
   close(): void {
+    this.#isClosed = true;
     this.#agent.destroy();
   }
 
@@ -89,7 +93,8 @@ export class Upstream {
       request.on('error', (error: NodeJS.ErrnoException) => {
         // An idle socket may be closed by the other side just as it is used again: that says
         // nothing about upstream, so it is tried once more on the same deadline.
-        if (!done && !again && request.reusedSocket && error.code === 'ECONNRESET') send(true);
+        const isStale = request.reusedSocket && /^(ECONNRESET|EPIPE)$/.test(error.code ?? '');
+        if (isStale && !done && !again && !this.#isClosed) send(true);
         else settle({ kind: 'broken', why: error.code ?? error.message });
       });
       request.end();

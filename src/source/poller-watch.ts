@@ -1,0 +1,47 @@
+/** One observer's interest in a poller: which keys it watches for, and whether it still does. */
+
+import type { Snapshot } from '../core/execution.ts';
+import type { Admitted, ApiKey, RunObserver, Watch } from '../core/run-source.ts';
+
+/** What a watch asks of its poller. */
+export interface Watched {
+  serves(key: ApiKey, snapshot: Snapshot): boolean;
+  holdTurn(key: ApiKey): void;
+  /** This watch no longer holds `key`; another one may. */
+  dropTurn(key: string): void;
+  forget(watch: PollerWatch): void;
+}
+
+/** One observer's interest, with the keys it watches for. */
+export class PollerWatch implements Watch {
+  readonly observer: RunObserver;
+  readonly keys = new Set<string>();
+  readonly #poller: Watched;
+  #isStopped = false;
+
+  constructor(poller: Watched, observer: RunObserver) {
+    this.#poller = poller;
+    this.observer = observer;
+  }
+
+  hold({ key, snapshot }: Admitted): void {
+    if (this.#isStopped) return;
+    if (this.#poller.serves(key, snapshot)) {
+      this.keys.add(key.value);
+      this.#poller.holdTurn(key);
+      return;
+    }
+    queueMicrotask(() => {
+      if (!this.#isStopped) this.observer.onLost(key.value, { kind: 'moved' });
+    });
+  }
+
+  release(key: string): void {
+    if (this.keys.delete(key)) this.#poller.dropTurn(key);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#poller.forget(this);
+  }
+}
