@@ -18,7 +18,7 @@ export function backoffMs(
   random: () => number,
 ): number {
   if (retryAfterMs !== undefined) {
-    return retryAfterMs + random() * Math.min(retryAfterMs / 10, 2_000);
+    return Math.max(floorMs, retryAfterMs + random() * Math.min(retryAfterMs / 10, 2_000));
   }
   const ceiling = Math.min(LAST_MS, FIRST_MS * 2 ** Math.min(failures - 1, 10));
   return Math.max(floorMs, random() * ceiling);

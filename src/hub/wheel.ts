@@ -53,7 +53,9 @@ export class Wheel {
   /** In step with the slots, or what is due at the start of one would wait for its end. */
   #untilNextSlot(): Timer {
     const now = this.#clock.now();
-    return this.#clock.setTimeout(() => this.#onTick(), (slotOf(now) + 1) * TICK_MS - now);
+    // Node cuts fractions off, and would fire just before the slot begins.
+    const delayMs = Math.ceil((slotOf(now) + 1) * TICK_MS - now);
+    return this.#clock.setTimeout(() => this.#onTick(), delayMs);
   }
 
   #onTick(): void {

@@ -19,7 +19,8 @@ const MAX_CHARS = 64 * 1024 * 1024;
 
 type Proof =
   | { readonly kind: 'yes'; readonly until: number; readonly shown: Shown }
-  | { readonly kind: 'no'; readonly until: number; readonly refusal: Refusal };
+  | { readonly kind: 'no'; readonly until: number; readonly since: number;
+      readonly refusal: Refusal };
 
 /** What admissions need of their surroundings. */
 export interface AdmissionPolicy {
@@ -69,13 +70,17 @@ export class Admissions {
 
   /** Upstream said yes, to a proof or to a poll. */
   renew(shown: Shown): void {
-    const until = shown.askedAt + YES_MS;
-    this.#remember(nameOf(shown.runId, shown.key), { kind: 'yes', until, shown });
+    const name = nameOf(shown.runId, shown.key);
+    const before = this.#proof(name);
+    // A slow yes may be older than a no that came meanwhile.
+    if (before?.kind === 'no' && before.since > shown.askedAt) return;
+    this.#remember(name, { kind: 'yes', until: shown.askedAt + YES_MS, shown });
   }
 
   deny(runId: string, key: ApiKey, refusal: Refusal): void {
-    const until = this.#policy.clock.now() + NO_MS;
-    this.#remember(nameOf(runId, key), { kind: 'no', until, refusal });
+    const since = this.#policy.clock.now();
+    const until = since + NO_MS;
+    this.#remember(nameOf(runId, key), { kind: 'no', until, since, refusal });
   }
 
   /** The run is over: a key whose yes still holds is shown the end without asking again. */

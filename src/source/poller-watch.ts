@@ -17,11 +17,21 @@ export class PollerWatch implements Watch {
   readonly observer: RunObserver;
   readonly keys = new Set<string>();
   readonly #poller: Watched;
+  #toldId: string;
   #isStopped = false;
 
-  constructor(poller: Watched, observer: RunObserver) {
+  /** `knownId`: of the state that the observer has already. */
+  constructor(poller: Watched, observer: RunObserver, knownId: string) {
     this.#poller = poller;
     this.observer = observer;
+    this.#toldId = knownId;
+  }
+
+  /** Unless the observer knows it, or was stopped meanwhile by whoever was told before it. */
+  tell(snapshot: Snapshot): void {
+    if (this.keys.size === 0 || snapshot.id === this.#toldId) return;
+    this.#toldId = snapshot.id;
+    this.observer.onSnapshot(snapshot);
   }
 
   hold({ key, snapshot }: Admitted): void {

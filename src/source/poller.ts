@@ -84,11 +84,11 @@ export class Poller {
   }
 
   watch(admitted: Admitted, observer: RunObserver): Watch {
-    const watch = new PollerWatch(this, observer);
+    const watch = new PollerWatch(this, observer, admitted.snapshot.id);
     this.#watches.add(watch);
     watch.hold(admitted);
     const isBehind = admitted.snapshot.id !== this.snapshot.id;
-    if (isBehind) queueMicrotask(() => this.#tell(watch, this.snapshot));
+    if (isBehind) queueMicrotask(() => watch.tell(this.snapshot));
     return watch;
   }
 
@@ -107,7 +107,7 @@ export class Poller {
     const changed = snapshot.id !== this.snapshot.id;
     this.#reading = reading;
     if (snapshot.terminal !== undefined) this.#end();
-    if (changed) for (const watch of [...this.#watches]) this.#tell(watch, snapshot);
+    if (changed) for (const watch of [...this.#watches]) watch.tell(snapshot);
   }
 
   /** Lets go of a key, and tells those who watch with it. */
@@ -141,11 +141,6 @@ export class Poller {
   close(): void {
     for (const watch of [...this.#watches]) watch.stop();
     this.#end();
-  }
-
-  /** Unless it was stopped meanwhile, by whoever was told before it. */
-  #tell(watch: PollerWatch, snapshot: Snapshot): void {
-    if (watch.keys.size > 0) watch.observer.onSnapshot(snapshot);
   }
 
   #wait(delayMs: number, failures: number): State {

@@ -77,6 +77,7 @@ export class Upstream {
     const { url, timeoutMs } = this.#options;
     const { hostname, port } = url;
     let request: http.ClientRequest;
+    let hasBegun = false;
     let done = false;
     const settle = (exchange: Exchange): void => {
       if (done) return;
@@ -87,14 +88,17 @@ export class Upstream {
     };
     const send = (again: boolean): void => {
       const host = hostname.replace(/^\[|\]$/g, '');
-      const agent = this.#agent;
+      const agent = again ? false : this.#agent; // another idle socket may be as stale
       request = this.#request({ agent, hostname: host, port, path, headers, method: 'GET' });
-      request.on('response', (response) => this.#collect(response, settle));
+      request.on('response', (response) => {
+        hasBegun = true;
+        this.#collect(response, settle);
+      });
       request.on('error', (error: NodeJS.ErrnoException) => {
         // An idle socket may be closed by the other side just as it is used again: that says
         // nothing about upstream, so it is tried once more on the same deadline.
         const isStale = request.reusedSocket && /^(ECONNRESET|EPIPE)$/.test(error.code ?? '');
-        if (isStale && !done && !again && !this.#isClosed) send(true);
+        if (isStale && !hasBegun && !done && !again && !this.#isClosed) send(true);
         else settle({ kind: 'broken', why: error.code ?? error.message });
       });
       request.end();

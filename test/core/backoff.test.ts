@@ -49,7 +49,7 @@ describe('backing off', () => {
 
   it('obeys a Retry-After to the letter, with a tenth and at most 2 s on top', () => {
     for (const [retryAfterMs, extraMs] of [
-      [1_000, 100], [5_000, 500], [20_000, 2_000], [60_000, 2_000], [HOUR_MS, 2_000],
+      [2_000, 200], [5_000, 500], [20_000, 2_000], [60_000, 2_000], [HOUR_MS, 2_000],
     ] as const) {
       for (const failures of [1, 50]) {
         const all = waits(failures, 2_000, retryAfterMs);
@@ -58,6 +58,10 @@ describe('backing off', () => {
         assert.ok(Math.max(...all) > retryAfterMs + extraMs * 0.99, 'no jitter to speak of');
       }
     }
+  });
+
+  it('is not made faster than the polls themselves by a short Retry-After', () => {
+    assert.ok(waits(1, 2_000, 1_000).every((ms) => ms === 2_000), 'sooner than the interval');
   });
 });
 

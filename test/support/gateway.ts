@@ -9,6 +9,7 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { after, before } from 'node:test';
+import type { TestContext } from 'node:test';
 import { text } from 'node:stream/consumers';
 import { createGateway } from '../../src/index.ts';
 import type { GatewayOptions, GatewayStats } from '../../src/index.ts';
@@ -47,7 +48,7 @@ export interface Answered {
 }
 
 const SHORT = {
-  pollIntervalMs: 60, pingIntervalMs: 250, upstreamTimeoutMs: 3_000, drainTimeoutMs: 200,
+  pollIntervalMs: 40, pingIntervalMs: 250, upstreamTimeoutMs: 10_000, drainTimeoutMs: 200,
 };
 
 /** In this process. */
@@ -166,6 +167,15 @@ export function useGateway(start: StartGateway, overrides: Overrides = {}): () =
     assert.ok(gateway !== undefined, 'only inside of a test');
     return gateway;
   };
+}
+
+/** One for a single test; gone when that is over, however it ends. */
+export async function gatewayFor(
+  t: TestContext, start: StartGateway, overrides: Overrides = {},
+): Promise<TestGateway> {
+  const gateway = await start(overrides);
+  t.after(() => gateway.stop());
+  return gateway;
 }
 
 /** The names of all events so far, or of those that are not in `without`. */

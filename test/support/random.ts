@@ -1,6 +1,6 @@
 /**
  * Chance that can be repeated: a seeded generator, and the seeds of a test. `RUNCAST_SEED=7`
- * runs every seeded test with that one seed, as its title or its diagnostics had it.
+ * runs every seeded test with that one seed, as its title had it.
  */
 
 /** mulberry32: numbers in [0, 1), the same for the same seed. */

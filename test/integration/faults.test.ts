@@ -1,0 +1,256 @@
+/**
+ * Everything that can be wrong with an upstream, each fault twice: in mid-stream, where a client
+ * sees nothing but pings and then the result, and when joining, where it is told to come again.
+ * Also how polls behave meanwhile: they back off, obey Retry-After, never overlap and never
+ * follow a redirect.
+ */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { Socket } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { STARTERS, assertEnded, names, useGateway } from '../support/gateway.ts';
+import type { StartGateway } from '../support/gateway.ts';
+import type { SseStream } from '../support/sse-client.ts';
+import {
+  drip, endless, execution, hang, headersThenHang, raw, redirect, refused, reset, resetMidBody,
+  startUpstream, state, truncate,
+} from '../support/upstream.ts';
+import type { Answer, Upstream } from '../support/upstream.ts';
+
+type Told = readonly [status: number, code: string];
+
+const DOWN: Told = [502, 'UPSTREAM_UNAVAILABLE'];
+const LATE: Told = [504, 'UPSTREAM_UNAVAILABLE'];
+const NONSENSE: Told = [502, 'UPSTREAM_INVALID'];
+
+const body = JSON.stringify({ data: execution('r1', 'completed') });
+const deep = (open: string, close: string): string =>
+  `{"data":{"status":"completed","x":${open.repeat(100_000)}1${close.repeat(100_000)}}}`;
+const html = '<!doctype html><title>200</title>';
+
+/** What upstream does, and what a plain client that joins just then is told. */
+const FAULTS: readonly (readonly [name: string, answer: Answer, told: Told])[] = [
+  ['500 with an envelope', refused(500, 'INTERNAL_ERROR'), DOWN],
+  ['502 with a page', raw(html, { status: 502, headers: { 'content-type': 'text/html' } }), DOWN],
+  ['503 with Retry-After', refused(503, 'X', 'x', { 'retry-after': '1' }), DOWN],
+  ['503 with the body of a finished run', raw(body, { status: 503 }), DOWN],
+  ['429 in plain text', raw('Too many requests', {
+    status: 429, headers: { 'content-type': 'text/plain', 'retry-after': '1' },
+  }), [429, 'RATE_LIMITED']],
+  ['a reset', reset(), DOWN],
+  ['a reset in the middle of the body', resetMidBody(body), DOWN],
+  ['an end in the middle of the body', truncate(body), DOWN],
+  ['silence', hang(), LATE],
+  ['silence after the headers', headersThenHang(), LATE],
+  ['a body that drips', drip(body, 20), LATE],
+  ['a body without end', endless(), NONSENSE],
+  ['a body over the limit', raw(body.replace('}}', `,"x":"${'x'.repeat(1e6)}"}}`)), NONSENSE],
+  ['a page with 200', raw(html, { headers: { 'content-type': 'text/html' } }), NONSENSE],
+  ['half a JSON', raw(body.slice(0, -2)), NONSENSE],
+  ['arrays 100,000 deep', raw(deep('[', ']')), NONSENSE],
+  ['objects 100,000 deep', raw(deep('{"a":', '}')), NONSENSE],
+  ['a run without a status', raw('{"data":{"runId":"r1"}}'), NONSENSE],
+  ['a run whose status is a number', raw('{"data":{"status":3}}'), NONSENSE],
+  ['a list', raw('[{"status":"completed"}]'), NONSENSE],
+  ['a list in the envelope', raw('{"data":[{"status":"completed"}]}'), NONSENSE],
+  ['null', raw('null'), NONSENSE],
+  ['an empty body', raw(''), NONSENSE],
+  ['204', raw('', { status: 204 }), NONSENSE],
+  ['bytes that are no UTF-8',
+    raw(Buffer.from('{"data":{"status":"completed","x":"\xff\xfe"}}', 'latin1')), NONSENSE],
+  ['gzip that nobody asked for', raw(gzipSync(body), { headers: { 'content-encoding': 'gzip' } }),
+    NONSENSE],
+  ['an odd 4xx', refused(418, 'TEAPOT'), NONSENSE],
+];
+
+const LIMITS = { upstreamTimeoutMs: 1_200, maxBodyBytes: 1_000_000, pingIntervalMs: 200 };
+
+const pingAfter = (stream: SseStream, at: number) =>
+  stream.next((event) => event.event === 'ping' && event.at > at);
+
+export function midStreamTests(start: StartGateway): void {
+  const gateway = useGateway(start, LIMITS);
+
+  for (const [i, [name, answer]] of FAULTS.entries()) {
+    it(`${name} is nothing but pings, and then comes the result`, async () => {
+      const { upstream } = gateway();
+      const runId = `mid-${i}`;
+      upstream.run(runId, state('running'));
+      const stream = await gateway().join(runId);
+      await stream.next('progress');
+      upstream.run(runId, answer);
+      await upstream.next(runId);
+      await pingAfter(stream, performance.now());
+      upstream.run(runId, state('completed'));
+      const { data } = await stream.next('complete', 20_000);
+      assert.equal(data, JSON.stringify(execution(runId, 'completed')));
+      await assertEnded(stream);
+      assert.deepEqual(names(stream, 'ping'), ['progress', 'complete']);
+      assert.equal(upstream.maxInFlight(runId), 1, 'one request at a time');
+    });
+  }
+
+  it('a run that fails while upstream is in trouble is still told', async () => {
+    const { upstream } = gateway();
+    upstream.run('fails', state('running'));
+    const stream = await gateway().join('fails');
+    await stream.next('progress');
+    upstream.run('fails', ({ n }) => n % 2 === 0 ? refused(500, 'X') : state('failed'));
+    await stream.next('error', 20_000);
+    await assertEnded(stream);
+  });
+}
+
+export function joiningTests(start: StartGateway): void {
+  const gateway = useGateway(start, LIMITS);
+
+  for (const [i, [name, answer, told]] of FAULTS.entries()) {
+    it(`${name} is told as ${told.join(' ')}, and is over when it is over`, async () => {
+      const { upstream } = gateway();
+      const runId = `join-${i}`;
+      upstream.run(runId, answer);
+      const [plain, source] = await Promise.all([gateway().ask(runId), gateway().join(runId)]);
+      const { code, retryable } = JSON.parse(plain.text) as Record<string, unknown>;
+      assert.deepEqual([plain.status, code, retryable], [...told, true]);
+      assert.ok(Number(plain.headers['retry-after']) >= 1);
+      assert.equal(await source.ended, 'end');
+      assert.equal(source.response.headers['x-runcast-refused'], told.join(' '));
+      assert.deepEqual(names(source), ['ping']);
+      upstream.run(runId, state('running'));
+      const stream = await gateway().join(runId);
+      assert.equal((await stream.next(() => true)).event, 'progress');
+    });
+  }
+}
+
+export function pollTests(start: StartGateway): void {
+  const gateway = useGateway(start, LIMITS);
+  let elsewhere: Upstream | undefined;
+  before(async () => (elsewhere = await startUpstream()));
+  after(() => elsewhere?.close());
+
+  for (const status of [301, 302, 303, 307, 308]) {
+    it(`a ${status} is never followed, in mid-stream or when joining`, async () => {
+      const { upstream } = gateway();
+      const runId = `redirect-${status}`;
+      elsewhere?.run(runId, state('completed'));
+      const answer = redirect(`${elsewhere?.origin}/v1/runs/${runId}`, status);
+      upstream.run(runId, answer);
+      assert.equal((await gateway().ask(runId)).status, 502);
+      upstream.run(runId, state('running'));
+      const stream = await gateway().join(runId);
+      await stream.next('progress');
+      upstream.run(runId, answer);
+      await upstream.next(runId);
+      await pingAfter(stream, performance.now());
+      upstream.run(runId, state('completed'));
+      await stream.next('complete', 20_000);
+      assert.equal(elsewhere?.connections, 0);
+    });
+  }
+
+  for (const [form, value] of [
+    ['seconds', (): string => '1'], ['a date', () => new Date(Date.now() + 2_000).toUTCString()],
+  ] as const) {
+    it(`a Retry-After in ${form} is obeyed`, async () => {
+      const { upstream } = gateway();
+      const runId = `obey-${form.at(0)}`;
+      upstream.run(runId, state('running'));
+      const stream = await gateway().join(runId);
+      await stream.next('progress');
+      upstream.run(runId, () => refused(429, 'X', 'x', { 'retry-after': value() }));
+      const asked = await upstream.next(runId);
+      upstream.run(runId, state('completed'));
+      const again = await upstream.next(runId, 10_000);
+      assert.ok(again.at - asked.at >= 950, `${again.at - asked.at} ms`);
+      await stream.next('complete');
+    });
+  }
+
+  it('a run in trouble is asked for less and less, and others as ever', async () => {
+    const { upstream } = gateway();
+    upstream.run('sick', state('running'));
+    const stream = await gateway().join('sick');
+    await stream.next('progress');
+    upstream.run('sick', refused(500, 'INTERNAL_ERROR'));
+    await upstream.next('sick');
+    const before = upstream.count('sick');
+    await gateway().ticks(30);
+    const asked = upstream.count('sick') - before;
+    assert.ok(asked <= 10, `asked ${asked} times in 30 intervals`);
+    stream.destroy();
+  });
+}
+
+export function outageTests(start: StartGateway): void {
+  const gateway = useGateway(start, LIMITS);
+  const strange = useGateway(start, LIMITS);
+
+  it('an upstream that goes and comes back costs no stream', async () => {
+    const { upstream } = gateway();
+    const runIds = ['outage-1', 'outage-2', 'outage-3'];
+    for (const runId of runIds) upstream.run(runId, state('running'));
+    const streams = await Promise.all(runIds.map((runId) => gateway().join(runId)));
+    await Promise.all(streams.map((stream) => stream.next('progress')));
+    await upstream.stop();
+    const stoppedAt = performance.now();
+    for (const stream of streams) {
+      await pingAfter(stream, stoppedAt);
+      await pingAfter(stream, stoppedAt);
+    }
+    assert.equal((await gateway().ask('outage-4')).status, 502);
+    assert.equal((await gateway().stats()).streams, 3);
+    for (const runId of runIds) upstream.run(runId, state('completed'));
+    await upstream.restart();
+    for (const stream of streams) {
+      await stream.next('complete', 20_000);
+      await assertEnded(stream);
+      assert.deepEqual(names(stream, 'ping'), ['progress', 'complete']);
+    }
+    await gateway().untilIdle();
+  });
+
+  it('an upstream that does not speak HTTP for a while costs none either', async () => {
+    const { upstream } = strange();
+    upstream.run('r1', state('running'));
+    const stream = await strange().join('r1');
+    await stream.next('progress');
+    await upstream.stop();
+    const noise = [
+      'SSH-2.0-OpenSSH_9.9\r\n', 'HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n{}',
+      `HTTP/1.1 200 OK\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`, '\0\0\0\0', '',
+    ];
+    let met = 0;
+    const sockets = new Set<Socket>();
+    const impostor = createServer((socket) => {
+      sockets.add(socket.on('error', () => undefined));
+      socket.end(noise[met++ % noise.length] ?? '');
+    });
+    impostor.listen(Number(new URL(upstream.origin).port), '127.0.0.1');
+    await once(impostor, 'listening');
+    for (const [i, text] of noise.entries()) {
+      const { status } = await strange().ask(`other-${i}`);
+      assert.equal(status, 502, text.slice(0, 40));
+    }
+    await pingAfter(stream, performance.now());
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => impostor.close(resolve));
+    upstream.run('r1', state('completed'));
+    await upstream.restart();
+    await stream.next('complete', 30_000);
+    await assertEnded(stream);
+    assert.deepEqual(names(stream, 'ping'), ['progress', 'complete']);
+  });
+}
+
+for (const [name, start] of STARTERS) {
+  describe(`upstream faults over ${name}`, { concurrency: true }, () => {
+    describe('in mid-stream', () => midStreamTests(start));
+    describe('when joining', () => joiningTests(start));
+    describe('polls', () => pollTests(start));
+    describe('an outage', () => outageTests(start));
+  });
+}

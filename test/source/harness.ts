@@ -1,0 +1,111 @@
+/**
+ * What the tests of the source side share: readings as upstream would give them, answers as
+ * values, and a `fetch` whose promises the test resolves by hand.
+ */
+
+import { setImmediate as turn } from 'node:timers/promises';
+
+import { refuse } from '../../src/core/errors.ts';
+import type { ErrorCode, Refusal } from '../../src/core/errors.ts';
+import { parseExecution } from '../../src/core/execution.ts';
+import type { Snapshot } from '../../src/core/execution.ts';
+import type { ApiKey, Loss, RunObserver } from '../../src/core/run-source.ts';
+import type { Answer, Reading } from '../../src/source/answer.ts';
+import { execution } from '../support/answers.ts';
+import { apiKey, MAPPING } from '../support/fake-source.ts';
+
+export const A = apiKey('lma_a');
+export const B = apiKey('lma_b');
+export const C = apiKey('lma_c');
+export const RUN = 'run_1';
+/** Another run under the same id, as another tenant has it. */
+export const FOREIGN = { workflowId: 'wf_foreign' };
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** A new object for the same bytes each time, as it is with two answers. */
+export function reading(status: string, over: Fields = {}, runId = RUN): Reading {
+  const body = Buffer.from(JSON.stringify({ data: execution(runId, status, over) }));
+  const parsed = parseExecution(runId, body, MAPPING);
+  if (parsed.kind === 'invalid') throw new Error(parsed.why);
+  return { body, snapshot: parsed.snapshot };
+}
+
+/** Running, as far as `step`. */
+export const step = (n: number, over: Fields = {}, runId = RUN): Reading =>
+  reading('running', { step: n, ...over }, runId);
+
+export const state = (of: Reading): Answer => ({ kind: 'state', reading: of });
+
+export const refusal = (code: ErrorCode, error = `scripted ${code}`): Refusal =>
+  refuse(code, { error });
+
+export const no = (code: ErrorCode, error?: string): Answer =>
+  ({ kind: 'refused', refusal: refusal(code, error) });
+
+export const trouble = (retryAfterMs?: number): Answer => ({
+  kind: 'trouble',
+  why: 'scripted',
+  refusal: refuse('UPSTREAM_UNAVAILABLE', retryAfterMs === undefined ? {} : { retryAfterMs }),
+});
+
+/** One request that was made and waits for its answer. */
+export interface Asked {
+  readonly runId: string;
+  readonly key: string;
+  readonly known: Reading | undefined;
+  /** Answers, and comes back when all that follows at once has happened. */
+  answer(answer: Answer): Promise<void>;
+}
+
+export class FakeFetch {
+  /** In order. */
+  readonly asked: Asked[] = [];
+
+  readonly fetch = (
+    runId: string, key: ApiKey, known: Reading | undefined,
+  ): Promise<Answer> => new Promise((resolve) => {
+    const answer = async (value: Answer): Promise<void> => {
+      resolve(value);
+      await turn();
+    };
+    this.asked.push({ runId, key: key.value, known, answer });
+  });
+
+  get keys(): string[] {
+    return this.asked.map(({ key }) => key);
+  }
+
+  /** The newest request. */
+  get last(): Asked {
+    const asked = this.asked.at(-1);
+    if (asked === undefined) throw new Error('nothing was asked');
+    return asked;
+  }
+}
+
+/** Writes down what it is told. */
+export class Witness implements RunObserver {
+  readonly snapshots: Snapshot[] = [];
+  readonly losses: { readonly key: string; readonly loss: Loss }[] = [];
+  /** Called after each note, for tests of re-entrance. */
+  then: (() => void) | undefined;
+
+  onSnapshot(snapshot: Snapshot): void {
+    this.snapshots.push(snapshot);
+    this.then?.();
+  }
+
+  onLost(key: string, loss: Loss): void {
+    this.losses.push({ key, loss });
+    this.then?.();
+  }
+
+  get ids(): string[] {
+    return this.snapshots.map(({ id }) => id);
+  }
+
+  get lostKeys(): string[] {
+    return this.losses.map(({ key }) => key);
+  }
+}
