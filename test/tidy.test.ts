@@ -9,6 +9,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, extname, join, relative, sep } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { VERSION } from '../src/core/version.ts';
 import * as find from './tidy/detectors.ts';
 import { sourceFile } from './tidy/source-text.ts';
 import type { SourceFile } from './tidy/source-text.ts';
@@ -234,6 +235,7 @@ test('nothing is needed at run time, and only four packages to build and test', 
   assert.equal(wrong({ dependencies: { ws: '8' }, devDependencies: { ws: '8' } }).length, 2);
   assert.equal(wrong({ dependencies: {}, peerDependencies: {} }).length, 1);
   report(wrong(JSON.parse(read('package.json')) as find.Package));
+  assert.equal(VERSION, (JSON.parse(read('package.json')) as { version: string }).version);
 });
 
 test('the top level holds what it must and nothing else', (t) => {

@@ -6,11 +6,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { VERSION } from '../../src/core/version.ts';
 import { startCli } from '../support/cli.ts';
 import type { Cli, CliOptions } from '../support/cli.ts';
 import { assertEnded, assertRetry, names } from '../support/gateway.ts';
@@ -20,7 +20,6 @@ import { execution, hang, raw, refused, startUpstream, state } from '../support/
 import type { Upstream } from '../support/upstream.ts';
 import { until, within } from '../support/wait.ts';
 
-const MANIFEST = new URL('../../package.json', import.meta.url);
 const KEY = { 'x-api-key': 'lma_a' };
 const SHORT = ['--port', '0', '--poll-interval', '60ms', '--ping-interval', '200ms'];
 
@@ -230,10 +229,9 @@ function demoTests(): void {
 
 function argumentTests(): void {
   it('lists every option with --help, and its version with --version', async () => {
-    const { version } = JSON.parse(readFileSync(MANIFEST, 'utf8')) as { version: string };
     const [help, own] = await Promise.all([run(['serve', '-h', '--nope']), run(['--version'])]);
     assert.deepEqual([help.code, own.code], [0, 0]);
-    assert.equal(own.stdout, `${version}\n`);
+    assert.equal(own.stdout, `${VERSION}\n`);
     for (const flag of [
       'upstream', 'host', 'port', 'poll-interval', 'ping-interval', 'stream-timeout',
       'upstream-timeout', 'max-body', 'key-prefix', 'upstream-path', 'status-field',

@@ -1,6 +1,7 @@
 /** The clients of the other tests, and the command line's starter, held against real sockets. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
@@ -129,7 +130,11 @@ describe('raw client', () => {
     socket.destroy();
     await assert.rejects(hope, /local after/);
     assert.equal(await closed, 'local');
-    assert.equal((await rawRequest(1, 'x')).closed, 'refused');
+    const nobody = createServer().listen(0, '127.0.0.1');
+    await once(nobody, 'listening');
+    const { port: free } = nobody.address() as AddressInfo;
+    await once(nobody.close(), 'close');
+    assert.equal((await rawRequest(free, 'x')).closed, 'refused');
   });
 
   test('waits for text across packets', async (t) => {
