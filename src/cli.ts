@@ -5,13 +5,20 @@
  */
 
 import { helpText, parseCommand } from './arguments.ts';
+import { socketBudget } from './cluster/descriptors.ts';
+import { Primary } from './cluster/primary.ts';
 import { systemClock } from './core/clock.ts';
 import { jsonLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
 import { startDemoApi } from './demo/run-api.ts';
-import { createGateway } from './gateway.ts';
+import { composeGateway, machineParts } from './gateway.ts';
+import type { Gateway } from './gateway.ts';
 import type { Settings } from './options.ts';
+import { MAX_SOCKETS } from './source/upstream.ts';
+
+/** Of a second signal, which ends it now: 128 and the number of the signal, as shells have it. */
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
 
 async function main(): Promise<void> {
   const command = parseCommand(process.argv.slice(2), process.env);
@@ -40,17 +47,26 @@ async function main(): Promise<void> {
   }
 }
 
-async function serve({ logLevel: _, ...settings }: Settings, log: Logger): Promise<void> {
-  const demoKey = `${settings.keyPrefix}demo`;
-  const demo = settings.upstream === undefined
+async function serve(given: Settings, log: Logger): Promise<void> {
+  const demoKey = `${given.keyPrefix}demo`;
+  const demo = given.upstream === undefined
     ? await startDemoApi({ keys: { [demoKey]: 'demo' } })
     : undefined;
-  const upstream = settings.upstream ?? demo?.origin ?? '';
-  const gateway = createGateway({ ...settings, upstream, logger: log });
-  const stop = async (signal: string): Promise<void> => {
-    log.info('stopping', { signal });
+  const upstream = given.upstream ?? demo?.origin ?? '';
+  const settings = { ...given, upstream };
+  const primary = settings.workers === 1 ? undefined : new Primary(settings, log);
+  const gateway = primary ?? inThisProcess(settings, log);
+  let isStopping = false;
+  const stop = async (signal: keyof typeof EXIT_CODES): Promise<void> => {
+    log.info(isStopping ? 'stopping now' : 'stopping', { signal });
+    if (isStopping) {
+      primary?.kill();
+      process.exit(EXIT_CODES[signal]);
+    }
+    isStopping = true;
     await gateway.close();
     await demo?.close();
+    process.exit(0);
   };
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
@@ -64,6 +80,11 @@ async function serve({ logLevel: _, ...settings }: Settings, log: Logger): Promi
     await demo?.close();
     throw error;
   }
+}
+
+function inThisProcess(settings: Settings, log: Logger): Gateway {
+  const maxSockets = socketBudget(MAX_SOCKETS);
+  return composeGateway({ ...machineParts(settings, log), maxSockets });
 }
 
 function invitation(url: string, key: string): string {

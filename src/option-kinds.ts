@@ -41,6 +41,16 @@ export function integer(min: number, max: number): Kind<number> {
   return numeric(min, max, parse, `a whole number from ${min} to ${max}`, '');
 }
 
+/** What `kind` takes, or the word. */
+export function orWord<T, W extends string>(kind: Kind<T>, word: W): Kind<T | W> {
+  return {
+    parse: (text) => (text === word ? word : kind.parse(text)),
+    check: (value): value is T | W => value === word || kind.check(value),
+    expected: `${word} or ${kind.expected}`,
+    expectedInCode: `${word} or ${kind.expectedInCode}`,
+  };
+}
+
 /** `250ms`, `2s`, `10m`, `1h`; in code whole milliseconds. */
 export function duration(minMs: number, maxMs: number): Kind<number> {
   const parse = (text: string): number => {

@@ -7,7 +7,7 @@ import { GatewayError } from './core/errors.ts';
 import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
-import { duration, integer, list, oneOf, origin, size, text } from './option-kinds.ts';
+import { duration, integer, list, oneOf, orWord, origin, size, text } from './option-kinds.ts';
 import type { Kind } from './option-kinds.ts';
 
 /** All values, complete and checked. */
@@ -17,6 +17,8 @@ export interface Settings {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+  /** Processes that hold streams; above 1 one more, the primary, polls. `auto`: one a core. */
+  readonly workers: number | 'auto';
   readonly pollIntervalMs: number;
   readonly pingIntervalMs: number;
   /** Age at which a stream ends with a `timeout` event. */
@@ -37,11 +39,16 @@ export interface Settings {
   readonly slowTimeoutMs: number;
   /** How long a shutdown may take; streams end spread over it. */
   readonly drainTimeoutMs: number;
+  /** Streams at once; more are refused until some end. */
+  readonly maxStreams: number;
+  readonly maxStreamsPerKey: number;
+  /** Different runs followed at once. */
+  readonly maxRuns: number;
   readonly logLevel: LogLevel;
 }
 
 /** Options of `createGateway`: all but `upstream` (or `source`) have defaults. */
-export interface GatewayOptions extends Partial<Omit<Settings, 'logLevel'>> {
+export interface GatewayOptions extends Partial<Omit<Settings, 'logLevel' | 'workers'>> {
   /** In place of polling `upstream`. */
   readonly source?: RunSource;
   /** Default: silent. */
@@ -77,6 +84,8 @@ export const OPTIONS = [
   option('host', 'host', text(/^[\w.:-]+$/, 'a host name or address'), '127.0.0.1', '127.0.0.1',
     'address to listen on'),
   option('port', 'port', integer(0, 65_535), 8080, '8080', 'port to listen on; 0 takes any'),
+  option('workers', 'workers', orWord(integer(1, 256), 'auto'), 1, '1',
+    'processes that hold streams, or auto for one a core; above 1 one more polls'),
   option('poll-interval', 'pollIntervalMs', duration(20, 3_600_000), 2000, '2s',
     'how often a watched run is asked for'),
   option('ping-interval', 'pingIntervalMs', duration(100, 3_600_000), 15_000, '15s',
@@ -101,6 +110,12 @@ export const OPTIONS = [
     'a reader that takes nothing for this long is cut off'),
   option('drain-timeout', 'drainTimeoutMs', duration(0, 3_600_000), 10_000, '10s',
     'how long a shutdown may take; streams end spread over it'),
+  option('max-streams', 'maxStreams', integer(1, 10_000_000), 50_000, '50000',
+    'streams at once, over all workers'),
+  option('max-streams-per-key', 'maxStreamsPerKey', integer(1, 10_000_000), 5000, '5000',
+    'streams at once with one key'),
+  option('max-runs', 'maxRuns', integer(1, 10_000_000), 20_000, '20000',
+    'different runs followed at once'),
   option('log-level', 'logLevel', oneOf(...LOG_LEVELS), 'info', 'info',
     `least level that is logged: ${LOG_LEVELS.join(', ')}`),
 ] as const;
@@ -109,7 +124,7 @@ const DEFAULTS = Object.fromEntries(OPTIONS.map((each) => [each.key, each.defaul
 /** Characters of a wrong value that a message shows. */
 const MAX_PRINTED = 200;
 const ONLY_IN_CODE = ['source', 'logger'];
-const ONLY_ON_THE_COMMAND_LINE = ['logLevel'];
+const ONLY_ON_THE_COMMAND_LINE = ['logLevel', 'workers'];
 
 /** For embedders: checks, fills in and freezes; throws one GatewayError with every mistake. */
 export function resolveOptions(given: GatewayOptions): Settings {

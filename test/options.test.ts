@@ -51,6 +51,14 @@ const statuses = (key: keyof Settings, byDefault: readonly string[]): Row => ({
   badInCode: ['ok', [], [''], ['a', ''], [1], ['a', null], { 0: 'a', length: 1 }, null, 1],
 });
 
+const integer = (key: keyof Settings, byDefault: number, most = 10_000_000): Row => ({
+  key,
+  byDefault,
+  good: [['1', 1], [String(byDefault), byDefault], [String(most), most]],
+  bad: ['', '0', '-1', String(most + 1), '1.5', '1e3', 'many'],
+  badInCode: [...NO_NUMBER, 0, most + 1],
+});
+
 const ROWS: Readonly<Record<string, Row>> = {
   'upstream': {
     key: 'upstream',
@@ -82,6 +90,11 @@ const ROWS: Readonly<Record<string, Row>> = {
     bad: ['', ' ', '-1', '+1', '65536', '80.0', '8e3', '0x50', '80 ', ' 80', 'http', '٨٠',
       '1_000', 'tcp://10.0.0.1:80', '9'.repeat(400), '80\n'],
     badInCode: [...NO_NUMBER, -1, 65_536],
+  },
+  'workers': {
+    ...integer('workers', 1, 256),
+    good: [['1', 1], ['256', 256], ['auto', 'auto']],
+    bad: ['', '0', '257', 'Auto', 'auto ', '1.5', 'many'],
   },
   'poll-interval': duration('pollIntervalMs', 2_000, ['20ms', 20], ['1h', 3_600_000],
     ['19ms', '0s', '3600001ms', '61m', '2h']),
@@ -132,6 +145,9 @@ const ROWS: Readonly<Record<string, Row>> = {
     ['99ms', '0s', '61m']),
   'drain-timeout': duration('drainTimeoutMs', 10_000, ['0s', 0], ['1h', 3_600_000],
     ['-0s', '61m', '3600001ms']),
+  'max-streams': integer('maxStreams', 50_000),
+  'max-streams-per-key': integer('maxStreamsPerKey', 5_000),
+  'max-runs': integer('maxRuns', 20_000),
   'log-level': {
     key: 'logLevel',
     byDefault: 'info',
@@ -177,7 +193,7 @@ describe('the options', () => {
     it(`check ${key} in code`, () => {
       for (const [, value] of row.good) {
         assert.equal(kind.check(value), true, String(value));
-        if (key === 'logLevel') continue;
+        if (key === 'logLevel' || key === 'workers') continue;
         assert.deepEqual(inCode({ upstream: UPSTREAM, [key]: value })[key], value);
       }
       for (const value of row.badInCode) {

@@ -18,6 +18,8 @@ export interface Admitted {
   readonly runId: string;
   readonly key: ApiKey;
   readonly snapshot: Snapshot;
+  /** Gives back the place that was taken: to be called once the client is gone. Idempotent. */
+  readonly leave?: () => void;
 }
 
 /** Upstream's no, or why it could not be asked. */

@@ -5,11 +5,13 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-import { envelope, refuse, toSeconds } from '../core/errors.ts';
+import { ERROR_CODES, envelope, refuse, toSeconds } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import { NO_ID, pingFrame } from '../core/frame.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import type { Machine } from '../core/machine.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Admitted, RunSource } from '../core/run-source.ts';
 import type { Hub } from '../hub/hub.ts';
 import { readKey } from './credentials.ts';
@@ -28,7 +30,13 @@ export interface HandlerOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly machine: Machine;
 }
+
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+type StreamRoute = Extract<Route, { kind: 'stream' }>;
 
 /** Where upstream or a limit gives no `Retry-After`. */
 const RETRY_AFTER_MS = 2000;
@@ -64,20 +72,32 @@ export class Handler {
 
   async #route(exchange: Exchange): Promise<void> {
     const { request } = exchange;
+    const { machine } = this.#options;
     const route = parseRoute(request.method ?? '', request.url ?? '');
     switch (route.kind) {
       case 'refused':
         return exchange.refuse(route.refusal, route.allow);
+      case 'live':
+        return exchange.json(200, JSON.stringify({ status: 'ok' }));
+      case 'ready':
+        return this.#ready(exchange);
       case 'health':
-        return exchange.json(200, JSON.stringify({ status: 'ok', ...this.#options.hub.size }));
+        return exchange.json(200, JSON.stringify({ status: 'ok', ...await machine.stats() }));
+      case 'metrics':
+        return exchange.json(200, await machine.metrics(), { 'content-type': METRICS_TYPE });
       case 'stream':
         return this.#stream(exchange, route);
     }
   }
 
-  async #stream(exchange: Exchange, route: Extract<Route, { kind: 'stream' }>): Promise<void> {
-    const { source, hub, keyPrefix } = this.#options;
-    const { request, response, requestId } = exchange;
+  #ready(exchange: Exchange): void {
+    const status = this.#isDraining ? 'draining' : 'ready';
+    exchange.json(this.#isDraining ? 503 : 200, JSON.stringify({ status }));
+  }
+
+  async #stream(exchange: Exchange, route: StreamRoute): Promise<void> {
+    const { source, keyPrefix } = this.#options;
+    const { request, response } = exchange;
     // A body that never comes would end the stream at the server's request timeout.
     if (hasBody(request)) {
       return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A GET here has no body' }));
@@ -86,15 +106,32 @@ export class Handler {
     if ('code' in key) return exchange.refuse(key);
     if (this.#isDraining) return exchange.refuse(shuttingDown());
     const admission = await source.admit(route.runId, key);
-    if (response.destroyed || response.socket === null) return;
-    if (admission.kind === 'refused') return exchange.refuse(admission.refusal);
-    if (this.#isDraining) return exchange.refuse(shuttingDown());
+    if (admission.kind === 'refused') {
+      if (isOpen(response)) exchange.refuse(admission.refusal);
+      return undefined;
+    }
+    if (this.#begin(exchange, admission, route)) return undefined;
+    return admission.leave?.();
+  }
 
-    const lastEventId = lastEventIdOf(request, route.query);
-    if (hasSeenTheEnd(admission, lastEventId)) return exchange.noContent();
+  /** Is there a stream now, whose end gives the place back? */
+  #begin(exchange: Exchange, admission: Admitted, { query }: StreamRoute): boolean {
+    const { request, response, requestId } = exchange;
+    if (!isOpen(response)) return false;
+    const lastEventId = lastEventIdOf(request, query);
+    if (this.#isDraining) {
+      exchange.refuse(shuttingDown());
+      return false;
+    }
+    if (hasSeenTheEnd(admission, lastEventId)) {
+      exchange.noContent();
+      return false;
+    }
     response.writeHead(200, streamHead(requestId));
     response.flushHeaders();
-    hub.subscribe(admission, { sink: new ResponseSink(response), requestId, lastEventId });
+    const sink = new ResponseSink(response);
+    this.#options.hub.subscribe(admission, { sink, requestId, lastEventId });
+    return true;
   }
 }
 
@@ -128,6 +165,9 @@ class Exchange {
   }
 
   refuse(refusal: Refusal, allow?: string): void {
+    // Upstream's own codes could be any number of labels.
+    const code = ERROR_CODES.find((ours) => ours === refusal.code) ?? 'upstream';
+    this.#options.metrics.count('runcast_refusals_total', code);
     if (!refusal.retryable) {
       this.json(refusal.status, envelope(refusal, this.requestId), allow ? { allow } : {});
       return;
@@ -152,6 +192,9 @@ class Exchange {
     response.end(pingFrame(id, clock.wallNow(), retryMs).bytes);
   }
 }
+
+const isOpen = (response: ServerResponse): boolean =>
+  !response.destroyed && response.socket !== null;
 
 function hasSeenTheEnd({ snapshot }: Admitted, lastEventId: string | undefined): boolean {
   return snapshot.terminal !== undefined && snapshot.id === lastEventId;

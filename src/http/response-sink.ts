@@ -7,9 +7,16 @@ import type { Sink, SinkListener } from '../hub/sink.ts';
 /** Peers that vanished without a word are asked for after this long without data. */
 const KEEP_ALIVE_MS = 30_000;
 
+/** What is written at once. Each such piece that is taken proves a slow reader alive. */
+const PIECE_BYTES = 16 * 1024;
+const NOTHING = Buffer.alloc(0);
+
 /** Writes a stream into its response. */
 export class ResponseSink implements Sink {
   readonly #response: ServerResponse;
+  /** Of the frame that is being written. */
+  #rest: Buffer = NOTHING;
+  #isEnding = false;
 
   constructor(response: ServerResponse) {
     this.#response = response;
@@ -20,11 +27,14 @@ export class ResponseSink implements Sink {
   }
 
   write(bytes: Buffer): boolean {
-    return this.#response.write(bytes);
+    if (bytes.length <= PIECE_BYTES) return this.#response.write(bytes);
+    this.#rest = bytes;
+    return this.#feed();
   }
 
   end(): void {
-    this.#response.end();
+    this.#isEnding = true;
+    if (this.#rest.length === 0) this.#response.end();
   }
 
   destroy(): void {
@@ -33,8 +43,25 @@ export class ResponseSink implements Sink {
 
   /** The response's own `close`: the request's comes at other times. A blocked one never drains. */
   listen(listener: SinkListener): void {
-    this.#response.on('drain', () => listener.onDrain());
+    this.#response.on('drain', () => this.#onDrain(listener));
     this.#response.on('close', () => listener.onClose());
     this.#response.on('error', () => this.destroy());
+  }
+
+  #onDrain(listener: SinkListener): void {
+    if (this.#rest.length === 0) return listener.onDrain();
+    listener.onProgress();
+    return this.#feed() ? listener.onDrain() : undefined;
+  }
+
+  #feed(): boolean {
+    let isRoomy = true;
+    while (isRoomy && this.#rest.length > 0) {
+      const piece = this.#rest.subarray(0, PIECE_BYTES);
+      this.#rest = this.#rest.subarray(PIECE_BYTES);
+      isRoomy = this.#response.write(piece);
+    }
+    if (this.#isEnding) this.end();
+    return isRoomy;
   }
 }

@@ -6,9 +6,14 @@ import type { Refusal } from '../core/errors.ts';
 /** What a request is for. */
 export type Route =
   | { readonly kind: 'stream'; readonly runId: string; readonly query: URLSearchParams }
-  | { readonly kind: 'health' }
+  | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
 
+/** Alive, whatever upstream does; taking new streams; and alive with the numbers of the moment. */
+const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new Map([
+  ['/livez', 'live'], ['/readyz', 'ready'], ['/healthz', 'health'],
+  ['/metrics', 'metrics'],
+]);
 const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /**
@@ -18,9 +23,8 @@ const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 export function parseRoute(method: string, target: string): Route {
   const local = target.replace(/^https?:\/\/[^/?#]*/i, '');
   const [path = '', ...rest] = local.split('?');
-  if (path === '/healthz') {
-    return allow(method, ['GET', 'HEAD']) ?? { kind: 'health' };
-  }
+  const probe = PROBES.get(path);
+  if (probe !== undefined) return allow(method, ['GET', 'HEAD']) ?? { kind: probe };
   const [, segment] = /^\/v1\/runs\/(.*)\/stream$/s.exec(path) ?? [];
   if (segment === undefined) {
     return { kind: 'refused', refusal: refuse('NOT_FOUND', { error: 'There is nothing here' }) };

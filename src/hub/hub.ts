@@ -1,16 +1,19 @@
 /** All channels of this process, every client in them, and the one wheel that wakes them. */
 
 import { stateFrame } from '../core/frame.ts';
+import type { EventName } from '../core/frame.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Admitted, RunSource } from '../core/run-source.ts';
 import { Channel } from './channel.ts';
 import { Subscriber } from './subscriber.ts';
-import type { Client, SubscriberPolicy } from './subscriber.ts';
+import type { Client, CloseReason, SubscriberPolicy } from './subscriber.ts';
 import { Wheel } from './wheel.ts';
 
 /** All streams of this process. */
 export class Hub {
   readonly #source: RunSource;
   readonly #policy: SubscriberPolicy;
+  readonly #metrics: Metrics;
   readonly #wheel: Wheel;
   /** Mostly one a run; more when its id means different runs to different keys. */
   readonly #channels = new Map<string, Set<Channel>>();
@@ -18,9 +21,18 @@ export class Hub {
   readonly #subscribers = new Set<Subscriber>();
   readonly #onEmpty: (() => void)[] = [];
 
-  constructor(source: RunSource, policy: SubscriberPolicy) {
+  constructor(source: RunSource, policy: Omit<SubscriberPolicy, 'tally'>, metrics: Metrics) {
+    const tally = { progress: 0, complete: 0, error: 0, timeout: 0, ping: 0, skipped: 0 };
     this.#source = source;
-    this.#policy = policy;
+    this.#policy = { ...policy, tally };
+    this.#metrics = metrics;
+    const { skipped: _, ...events } = tally;
+    for (const event of Object.keys(events) as EventName[]) {
+      metrics.read('runcast_events_total', () => tally[event], event);
+    }
+    metrics.read('runcast_states_skipped_total', () => tally.skipped);
+    metrics.read('runcast_streams', () => this.#subscribers.size);
+    metrics.read('runcast_runs', () => this.#channels.size);
     this.#wheel = new Wheel(policy.clock);
   }
 
@@ -35,9 +47,13 @@ export class Hub {
     const channel = isOver ? undefined : this.#channel(admitted);
     const subscriber = new Subscriber(admitted.key.value, client, this.#policy, this.#wheel, {
       onLeave: (each) => channel?.leave(each),
-      onClosed: (each) => this.#onClosed(each),
+      onClosed: (each, reason) => {
+        admitted.leave?.();
+        this.#onClosed(each, reason);
+      },
     });
     this.#subscribers.add(subscriber);
+    this.#metrics.count('runcast_streams_opened_total');
     if (channel === undefined) subscriber.finish(stateFrame(admitted.snapshot));
     else channel.join(admitted, subscriber, client.lastEventId);
   }
@@ -68,7 +84,8 @@ export class Hub {
     return channel;
   }
 
-  #onClosed(subscriber: Subscriber): void {
+  #onClosed(subscriber: Subscriber, reason: CloseReason): void {
+    this.#metrics.count('runcast_streams_closed_total', reason);
     this.#subscribers.delete(subscriber);
     if (this.#subscribers.size > 0) return;
     for (const resolve of this.#onEmpty.splice(0)) resolve();

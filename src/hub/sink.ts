@@ -4,6 +4,8 @@
 export interface SinkListener {
   /** What was written has left: the reader has caught up. */
   onDrain(): void;
+  /** Part of what was written has left: slow, but alive. */
+  onProgress(): void;
   /** The connection is gone, for whatever reason. Comes exactly once, also after `destroy`. */
   onClose(): void;
 }

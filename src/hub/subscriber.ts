@@ -7,7 +7,7 @@
 
 import type { Clock } from '../core/clock.ts';
 import { NO_ID, pingFrame, retryLine, timeoutFrame } from '../core/frame.ts';
-import type { Frame } from '../core/frame.ts';
+import type { EventName, Frame } from '../core/frame.ts';
 import type { Sink, SinkListener } from './sink.ts';
 import type { Sleeper, Wheel } from './wheel.ts';
 
@@ -20,14 +20,21 @@ export interface SubscriberPolicy {
   readonly slowTimeoutMs: number;
   readonly clock: Clock;
   readonly random: () => number;
+  readonly tally: Tally;
 }
+
+/** Plain numbers: they are counted on the way of every event. */
+export type Tally = Record<EventName | 'skipped', number>;
+
+/** Why a stream's connection is gone. */
+export type CloseReason = EventName | 'slow' | 'client';
 
 /** What a subscriber tells its channel and its hub. */
 export interface SubscriberOwner {
   /** It wants no more frames: it has had its last one, or is gone. Comes once. */
   onLeave(subscriber: Subscriber): void;
   /** Its connection is gone. Comes once, after `onLeave`. */
-  onClosed(subscriber: Subscriber): void;
+  onClosed(subscriber: Subscriber, reason: CloseReason): void;
 }
 
 /** Who joins: the connection, and what the request said. */
@@ -67,6 +74,8 @@ export class Subscriber implements SinkListener, Sleeper {
   #pingAt: number;
   #endsAt: number;
   #isDraining = false;
+  /** The last event, once it is chosen; `slow` when the reader was cut. */
+  #reason: CloseReason = 'client';
 
   constructor(
     key: string, client: Client, policy: SubscriberPolicy, wheel: Wheel, owner: SubscriberOwner,
@@ -106,6 +115,7 @@ export class Subscriber implements SinkListener, Sleeper {
   /** The last event, and then the end. */
   finish(frame: Frame): void {
     if (this.#hasLeft) return;
+    this.#reason = frame.event;
     this.#leave();
     if (this.#state.kind === 'open') {
       this.#write(frame);
@@ -143,19 +153,25 @@ export class Subscriber implements SinkListener, Sleeper {
     else this.#reschedule();
   }
 
+  onProgress(): void {
+    const state = this.#state;
+    const since = this.#policy.clock.now();
+    if (state.kind === 'blocked' || state.kind === 'ending') this.#state = { ...state, since };
+  }
+
   onClose(): void {
     if (this.#state.kind === 'closed') return;
     this.#state = CLOSED;
     this.#wheel.cancel(this);
     this.#leave();
-    this.#owner.onClosed(this);
+    this.#owner.onClosed(this, this.#reason);
   }
 
   onWake(now: number): void {
     const state = this.#state;
     const { slowTimeoutMs, pingIntervalMs, streamTimeoutMs } = this.#policy;
     if (state.kind === 'blocked' || state.kind === 'ending') {
-      if (now >= state.since + slowTimeoutMs) return this.#sink.destroy();
+      if (now >= state.since + slowTimeoutMs) return this.#cut();
     }
     if (now >= this.#endsAt && !this.#hasLeft) {
       if (this.#isDraining) this.release();
@@ -173,12 +189,18 @@ export class Subscriber implements SinkListener, Sleeper {
     return Math.floor(2000 + this.#policy.random() * 3000);
   }
 
+  #cut(): void {
+    this.#reason = 'slow';
+    this.#sink.destroy();
+  }
+
   #ping(id: string): Frame {
     return pingFrame(id, this.#policy.clock.wallNow());
   }
 
   #write(frame: Frame): void {
     this.#lastId = frame.id;
+    this.#policy.tally[frame.event]++;
     if (this.#sink.write(frame.bytes)) return;
     this.#state = { kind: 'blocked', since: this.#policy.clock.now(), pending: undefined };
     this.#reschedule();
@@ -186,6 +208,7 @@ export class Subscriber implements SinkListener, Sleeper {
 
   #hold(pending: Pending): void {
     if (this.#state.kind !== 'blocked') return;
+    if (this.#state.pending !== undefined) this.#policy.tally.skipped++;
     this.#state = { ...this.#state, pending };
   }
 

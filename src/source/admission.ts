@@ -5,14 +5,18 @@
  */
 
 import type { Clock } from '../core/clock.ts';
+import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import type { Snapshot } from '../core/execution.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Admission, ApiKey, Refused } from '../core/run-source.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
 
 /** How long upstream's yes and no to a key are believed. */
 const YES_MS = 60_000;
 const NO_MS = 5_000;
+/** Requests for a proof under way at once; above it newcomers are told to come back. */
+const MAX_PENDING = 2000;
 /** Proofs kept at most, and characters of run state kept with them; the oldest go first. */
 const MAX_PROOFS = 50_000;
 const MAX_CHARS = 64 * 1024 * 1024;
@@ -25,6 +29,7 @@ type Proof =
 /** What admissions need of their surroundings. */
 export interface AdmissionPolicy {
   readonly clock: Clock;
+  readonly metrics: Metrics;
   /** A state this young is shown to a newcomer without asking again: one poll interval. */
   readonly freshMs: number;
   fetch(runId: string, key: ApiKey, known: Reading | undefined): Promise<Answer>;
@@ -57,6 +62,10 @@ export class Admissions {
     if (remembered !== undefined) return remembered;
     const pending = this.#pending.get(name);
     if (pending !== undefined) return pending;
+    if (this.#pending.size >= MAX_PENDING) {
+      this.#policy.metrics.count('runcast_limit_total', 'proofs');
+      return refused(refuse('RESOURCE_UNAVAILABLE', { error: 'Too many joins are under way' }));
+    }
     const asking = this.#ask(runId, key).finally(() => this.#pending.delete(name));
     this.#pending.set(name, asking);
     return asking;

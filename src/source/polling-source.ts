@@ -6,6 +6,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { StatusMapping } from '../core/execution.ts';
 import type { Logger } from '../core/log.ts';
+import type { MetricName, Metrics } from '../core/metrics.ts';
 import type {
   Admission, Admitted, ApiKey, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
@@ -24,7 +25,10 @@ export interface PollingOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
+  readonly metrics: Metrics;
 }
+
+type Asked = [runId: string, key: ApiKey, known: Reading | undefined];
 
 /** All pollers and proofs of this gateway. */
 export class PollingSource implements RunSource {
@@ -37,15 +41,18 @@ export class PollingSource implements RunSource {
   #isTroubled = false;
 
   constructor(options: PollingOptions) {
-    const { clock, random, pollIntervalMs } = options;
+    const { clock, random, pollIntervalMs, metrics } = options;
     this.#options = options;
-    const fetch = this.#fetch.bind(this);
+    const fetchFor = (metric: MetricName) => (...asked: Asked): Promise<Answer> => {
+      metrics.count(metric);
+      return this.#fetch(...asked);
+    };
     this.#admissions = new Admissions({
-      clock, fetch, freshMs: pollIntervalMs,
+      clock, metrics, fetch: fetchFor('runcast_proofs_total'), freshMs: pollIntervalMs,
       live: (shown) => this.#find(shown)?.snapshot,
       onShown: (shown) => this.#find(shown)?.take(shown),
     });
-    this.#policy = { clock, random, pollIntervalMs, fetch };
+    this.#policy = { clock, random, pollIntervalMs, fetch: fetchFor('runcast_polls_total') };
     this.#owner = {
       onProved: (shown, poller) => {
         this.#admissions.renew(shown);
@@ -104,11 +111,12 @@ export class PollingSource implements RunSource {
     for (const key of keys) this.#admissions.settle(runId, key, reading);
   }
 
-  async #fetch(runId: string, key: ApiKey, known: Reading | undefined): Promise<Answer> {
+  async #fetch(...[runId, key, known]: Asked): Promise<Answer> {
     const { upstream, mapping, clock } = this.#options;
     const exchange = await upstream.get(runId, key);
     const wallNow = clock.wallNow();
     const answer = readAnswer(exchange, { runId, key, known, mapping, wallNow });
+    this.#options.metrics.count('runcast_upstream_answers_total', answer.kind);
     this.#report(answer);
     return answer;
   }

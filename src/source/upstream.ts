@@ -32,7 +32,7 @@ export type Exchange =
   | { readonly kind: 'too-large' };
 
 /** Sockets at once; further requests wait for one, within their own deadline. */
-const MAX_SOCKETS = 512;
+export const MAX_SOCKETS = 512;
 
 /** The run API, as seen by one request at a time. */
 export class Upstream {

@@ -10,6 +10,7 @@ import { describe, it } from 'node:test';
 import { refuse } from '../../src/core/errors.ts';
 import type { Loss } from '../../src/core/run-source.ts';
 import { Hub } from '../../src/hub/hub.ts';
+import { Metrics } from '../../src/core/metrics.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeSink } from '../support/fake-sink.ts';
 import { FakeSource, snapshotOf } from '../support/fake-source.ts';
@@ -67,7 +68,7 @@ class Chaos {
     this.hub = new Hub(this.source, {
       pingIntervalMs: 1_000, streamTimeoutMs: TIMEOUT_MS, slowTimeoutMs: SLOW_MS,
       clock: this.clock, random: this.#random,
-    });
+    }, new Metrics());
     for (let i = 0; i < RUNS; i++) this.#begin(i);
   }
 

@@ -12,6 +12,7 @@ import { Hub } from '../../src/hub/hub.ts';
 import { Subscriber } from '../../src/hub/subscriber.ts';
 import type { SubscriberPolicy } from '../../src/hub/subscriber.ts';
 import { Wheel } from '../../src/hub/wheel.ts';
+import { Metrics } from '../../src/core/metrics.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeSink } from '../support/fake-sink.ts';
 import { admittedAs, FakeSource, snapshotOf } from '../support/fake-source.ts';
@@ -63,6 +64,7 @@ export class Stream {
     this.clock = clock as FakeClock;
     const policy = {
       pingIntervalMs: PING_MS, streamTimeoutMs: TIMEOUT_MS, slowTimeoutMs: SLOW_MS, clock, random,
+      tally: { progress: 0, complete: 0, error: 0, timeout: 0, ping: 0, skipped: 0 },
       ...times,
     };
     const client = { sink: this.sink, requestId: 'req_1', lastEventId: undefined };
@@ -99,7 +101,7 @@ export class House {
     this.hub = new Hub(this.source, {
       pingIntervalMs: PING_MS, streamTimeoutMs: TIMEOUT_MS, slowTimeoutMs: SLOW_MS,
       clock: this.clock, random: () => 0, ...policy,
-    });
+    }, new Metrics());
   }
 
   /** As `key` is shown `snapshot`. */

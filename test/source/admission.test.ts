@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import type { Snapshot } from '../../src/core/execution.ts';
+import { Metrics } from '../../src/core/metrics.ts';
 import type { Admission, ApiKey } from '../../src/core/run-source.ts';
 import { Admissions } from '../../src/source/admission.ts';
 import type { Reading, Shown } from '../../src/source/answer.ts';
@@ -25,7 +26,7 @@ class Lab {
   /** The newest state of a poller that serves everybody; undefined: there is none. */
   live: Snapshot | undefined;
   readonly admissions = new Admissions({
-    clock: this.clock, freshMs: FRESH_MS, fetch: this.fetch.fetch,
+    clock: this.clock, metrics: new Metrics(), freshMs: FRESH_MS, fetch: this.fetch.fetch,
     live: () => this.live,
     onShown: (shown) => this.fed.push(shown),
   });

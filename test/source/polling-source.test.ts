@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { systemClock } from '../../src/core/clock.ts';
+import { Metrics } from '../../src/core/metrics.ts';
 import { jsonLogger } from '../../src/core/log.ts';
 import type { Admitted, ApiKey, Watch } from '../../src/core/run-source.ts';
 import { PollingSource } from '../../src/source/polling-source.ts';
@@ -38,6 +39,7 @@ beforeEach(async () => {
     }, systemClock),
     mapping: MAPPING, pollIntervalMs: POLL_MS, clock, random: () => 0,
     log: jsonLogger('info', clock, (line) => log.push(JSON.parse(line))),
+    metrics: new Metrics(),
   });
 });
 

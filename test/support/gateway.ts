@@ -13,6 +13,9 @@ import type { TestContext } from 'node:test';
 import { text } from 'node:stream/consumers';
 import { createGateway } from '../../src/index.ts';
 import type { GatewayOptions, GatewayStats } from '../../src/index.ts';
+import { OPTIONS } from '../../src/options.ts';
+import type { Settings } from '../../src/options.ts';
+import { startCli } from './cli.ts';
 import { openStream } from './sse-client.ts';
 import type { SseStream } from './sse-client.ts';
 import { assertEventForm, assertStreamForm } from './sse-parser.ts';
@@ -61,9 +64,34 @@ export async function startGateway(overrides: Overrides = {}): Promise<TestGatew
   return new TestGateway(upstream, theirs === undefined, url, stats, () => gateway.close());
 }
 
+/** As its users start it: the program, with two workers. */
+export async function startWorkers(overrides: Overrides = {}): Promise<TestGateway> {
+  const { upstream: theirs, ...options } = overrides;
+  const upstream = theirs ?? await startUpstream();
+  const cli = startCli([
+    'serve', '--workers', '2', '--port', '0', '--upstream', upstream.origin, '--log-level', 'warn',
+    ...flagsOf({ ...SHORT, ...options }),
+  ]);
+  const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+)\/ /);
+  const stats = async (): Promise<GatewayStats> => {
+    const { streams, runs } = await (await fetch(`${url}/healthz`)).json() as GatewayStats;
+    return { streams, runs };
+  };
+  const close = async (): Promise<void> => void await cli.stop(10_000);
+  return new TestGateway(upstream, theirs === undefined, url, stats, close);
+}
+
+function flagsOf(options: Tunable): string[] {
+  return OPTIONS.flatMap(({ flag, key }) => {
+    const value = (options as Partial<Settings>)[key];
+    return value === undefined ? [] : [`--${flag}=${key.endsWith('Ms') ? `${value}ms` : value}`];
+  });
+}
+
 /** Every way to run a gateway that the suites are held against. */
 export const STARTERS: readonly (readonly [name: string, start: StartGateway])[] = [
   ['one process', startGateway],
+  ['two workers', startWorkers],
 ];
 
 export class TestGateway {

@@ -1,0 +1,71 @@
+/**
+ * The entry of a worker process: a gateway like any other, whose source is the primary. It lives
+ * and dies with the primary and leaves signals to it: a terminal's Ctrl-C reaches both.
+ */
+
+import cluster from 'node:cluster';
+
+import { systemClock } from '../core/clock.ts';
+import { jsonLogger } from '../core/log.ts';
+import { Metrics } from '../core/metrics.ts';
+import { composeGateway } from '../gateway.ts';
+import type { Gateway } from '../gateway.ts';
+import type { Settings } from '../options.ts';
+import { socketBudget } from './descriptors.ts';
+import { IpcSource } from './ipc-source.ts';
+import { portOver } from './messages.ts';
+import type { FromPrimary, FromWorker } from './messages.ts';
+
+/** A primary that died cannot be waited for: streams have this long to take their last event. */
+const ORPHAN_DRAIN_MS = 1000;
+
+const SAMPLES_MS = 1000;
+
+const metrics = new Metrics();
+const port = portOver<FromWorker, FromPrimary>(process, () => process.connected);
+const source = new IpcSource(port);
+let gateway: Gateway | undefined;
+
+port.onMessage((message) => {
+  if (message.kind === 'start') void start(message.settings);
+  else if (message.kind === 'drain') void stop();
+  else source.onMessage(message);
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+process.on('disconnect', () => {
+  // Left as it is, cluster would end this process at once, and every stream in mid-word.
+  if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
+  void orphaned();
+});
+port.send({ kind: 'ready' });
+
+async function start(settings: Settings): Promise<void> {
+  const log = jsonLogger(settings.logLevel, systemClock, (line) => {
+    process.stderr.write(`${line}\n`);
+  });
+  const maxSockets = socketBudget(0);
+  gateway = composeGateway({ settings, source, log, metrics, machine: source, maxSockets });
+  try {
+    const { url } = await gateway.listen();
+    port.send({ kind: 'listening', url });
+    tellSamples();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    port.send({ kind: 'failed', error: reason }, () => process.exit(1));
+  }
+}
+
+function tellSamples(): void {
+  port.send({ kind: 'samples', samples: metrics.samples() });
+  systemClock.setTimeout(tellSamples, SAMPLES_MS);
+}
+
+async function stop(): Promise<void> {
+  await gateway?.close();
+  process.exit(0);
+}
+
+async function orphaned(): Promise<void> {
+  await gateway?.close(ORPHAN_DRAIN_MS);
+  process.exit(0);
+}

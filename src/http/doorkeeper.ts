@@ -1,0 +1,60 @@
+/**
+ * Watches connections before they are requests. Who connects and says nothing, or too little too
+ * slowly, costs a socket until the server's header timeout; here the number of these is bounded,
+ * and that of all sockets, so that descriptors are left for what is open already.
+ */
+
+import type { Socket } from 'node:net';
+
+import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+
+/** Connections without a finished request; above it new ones are cut at once. */
+const MAX_WAITING = 4096;
+
+/** Cuts connections above the limits, and says so once an episode. */
+export class Doorkeeper {
+  readonly #maxSockets: number;
+  readonly #log: Logger;
+  readonly #metrics: Metrics;
+  readonly #waiting = new Set<Socket>();
+  #open = 0;
+  #isFull = false;
+
+  /** `maxSockets`: connections of this process in all. */
+  constructor(maxSockets: number, log: Logger, metrics: Metrics) {
+    this.#maxSockets = maxSockets;
+    this.#log = log;
+    this.#metrics = metrics;
+  }
+
+  readonly onConnection = (socket: Socket): void => {
+    if (this.#open >= this.#maxSockets || this.#waiting.size >= MAX_WAITING) {
+      this.#refuse(socket);
+      return;
+    }
+    this.#open++;
+    this.#waiting.add(socket);
+    socket.once('close', () => {
+      this.#open--;
+      this.#waiting.delete(socket);
+      if (this.#open < this.#maxSockets * 0.9 && this.#waiting.size < MAX_WAITING * 0.9) {
+        this.#isFull = false;
+      }
+    });
+  };
+
+  /** A whole request head has come. */
+  onRequest(socket: Socket): void {
+    this.#waiting.delete(socket);
+  }
+
+  #refuse(socket: Socket): void {
+    this.#metrics.count('runcast_limit_total', 'sockets');
+    socket.destroy();
+    if (this.#isFull) return;
+    this.#isFull = true;
+    const facts = { open: this.#open, waiting: this.#waiting.size };
+    this.#log.warn('too many connections: new ones are cut', facts);
+  }
+}
