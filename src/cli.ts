@@ -12,7 +12,7 @@ import { jsonLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
 import { startDemoApi } from './demo/run-api.ts';
-import { composeGateway, machineParts } from './gateway.ts';
+import { ComposedGateway, machineParts } from './gateway.ts';
 import type { Gateway } from './gateway.ts';
 import type { Settings } from './options.ts';
 import { MAX_SOCKETS } from './source/upstream.ts';
@@ -21,6 +21,8 @@ import { MAX_SOCKETS } from './source/upstream.ts';
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
 
 async function main(): Promise<void> {
+  // Whoever read our output may be gone; that must not end the streams.
+  for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   const command = parseCommand(process.argv.slice(2), process.env);
   switch (command.kind) {
     case 'help':
@@ -40,7 +42,9 @@ async function main(): Promise<void> {
         process.stderr.write(`${line}\n`);
       });
       await serve(settings, log).catch((error: unknown) => {
-        log.error('cannot start', { error: error instanceof Error ? error.message : error });
+        const reason = error instanceof Error ? error.message : String(error);
+        if (settings.logLevel === 'silent') process.stderr.write(`runcast: ${reason}\n`);
+        log.error('cannot start', { error: reason });
         process.exitCode = 1;
       });
     }
@@ -84,7 +88,7 @@ async function serve(given: Settings, log: Logger): Promise<void> {
 
 function inThisProcess(settings: Settings, log: Logger): Gateway {
   const maxSockets = socketBudget(MAX_SOCKETS);
-  return composeGateway({ ...machineParts(settings, log), maxSockets });
+  return new ComposedGateway({ ...machineParts(settings, log), maxSockets });
 }
 
 function invitation(url: string, key: string): string {

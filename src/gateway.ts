@@ -3,14 +3,12 @@
  * an embedder holds. Knows no process and no command line.
  */
 
-import * as http from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 import { systemClock } from './core/clock.ts';
 import type { Timer } from './core/clock.ts';
-import { GatewayError, envelope, refuse } from './core/errors.ts';
-import type { ErrorCode } from './core/errors.ts';
+import { GatewayError } from './core/errors.ts';
 import { silentLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import type { Machine, Stats } from './core/machine.ts';
@@ -18,6 +16,8 @@ import { Metrics, mergeSamples, renderMetrics } from './core/metrics.ts';
 import type { RunSource } from './core/run-source.ts';
 import { Doorkeeper } from './http/doorkeeper.ts';
 import { Handler } from './http/handler.ts';
+import { Listener } from './http/listener.ts';
+import type { Address } from './http/listener.ts';
 import { Hub } from './hub/hub.ts';
 import { resolveOptions } from './options.ts';
 import type { GatewayOptions, Settings } from './options.ts';
@@ -30,12 +30,12 @@ export type { Stats as GatewayStats } from './core/machine.ts';
 /** A gateway: mounted by its handler, or listening by itself. */
 export interface Gateway {
   /** To be mounted in any `node:http` server. Bound: may be passed around alone. */
-  readonly handler: (request: http.IncomingMessage, response: http.ServerResponse) => void;
+  readonly handler: (request: IncomingMessage, response: ServerResponse) => void;
   /**
    * Listens on `host` and `port`; resolves with what it really listens on, and rejects with the
    * system's error where it cannot. Once.
    */
-  listen(): Promise<{ host: string; port: number; url: string }>;
+  listen(): Promise<Address>;
   /**
    * Ends every stream without a verdict, spread over `drainTimeoutMs`, refuses new ones in a way
    * that brings them back, then stops listening and polling. Never rejects; idempotent: the
@@ -50,26 +50,21 @@ export interface Gateway {
 export function createGateway(options: GatewayOptions): Gateway {
   const settings = resolveOptions(options);
   const log = options.logger ?? silentLogger;
-  return composeGateway(machineParts(settings, log, options.source));
+  return new ComposedGateway(machineParts(settings, log, options.source));
 }
 
-/** The parts of a gateway that is a whole machine's: its source polls, unless one is given. */
-export function machineParts(settings: Settings, log: Logger, given?: RunSource): Parts {
+/** The parts of a whole machine's gateway: its source polls, unless one is given. */
+export function machineParts(
+  settings: Settings, log: Logger, given?: RunSource,
+): Parts & { readonly source: LimitedSource } {
   const metrics = new Metrics();
-  const source = limitedSource(settings, log, metrics, given);
+  const inner = given ?? pollingSource(settings, log, metrics);
+  const source = new LimitedSource(inner, settings, metrics);
   const machine: Machine = {
     stats: () => source.size,
     metrics: () => renderMetrics(mergeSamples(metrics.samples())),
   };
   return { settings, source, log, metrics, machine };
-}
-
-/** The source of a whole machine: polling, unless there is another one, within the limits. */
-export function limitedSource(
-  settings: Settings, log: Logger, metrics: Metrics, given?: RunSource,
-): LimitedSource {
-  const source = given ?? pollingSource(settings, log, metrics);
-  return new LimitedSource(source, settings, metrics);
 }
 
 /** What a gateway is put together from. */
@@ -82,11 +77,6 @@ export interface Parts {
   readonly machine: Machine;
   /** Client connections that this process can afford. Default: any number. */
   readonly maxSockets?: number;
-}
-
-/** A gateway from its parts: what a worker and the program make of themselves. */
-export function composeGateway(parts: Parts): Gateway {
-  return new ComposedGateway(parts);
 }
 
 function pollingSource(settings: Settings, log: Logger, metrics: Metrics): RunSource {
@@ -103,17 +93,6 @@ function pollingSource(settings: Settings, log: Logger, metrics: Metrics): RunSo
   });
 }
 
-/** Every limit of the server: Node's own defaults differ from line to line. */
-const SERVER_OPTIONS: http.ServerOptions = {
-  headersTimeout: 10_000,
-  requestTimeout: 20_000,
-  connectionsCheckingInterval: 1000,
-  keepAliveTimeout: 65_000,
-  maxHeaderSize: 16 * 1024,
-  noDelay: true,
-  insecureHTTPParser: false,
-};
-
 /** From so many streams on a drain takes all its time; fewer need less to come back gently. */
 const FULL_DRAIN_STREAMS = 50;
 /** Of the time for a drain, what is left to readers that are slow to take their last event. */
@@ -121,63 +100,61 @@ const DRAIN_RESERVE = 0.2;
 const MIN_DRAIN_MS = 100;
 const LOOP_WINDOW_MS = 10_000;
 
-class ComposedGateway implements Gateway {
+type State =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'listening'; readonly listening: Promise<Address> }
+  | { readonly kind: 'closing'; readonly closed: Promise<void> };
+
+/** A gateway from its parts: what a worker and the program make of themselves. */
+export class ComposedGateway implements Gateway {
   readonly handler: Gateway['handler'];
   readonly #settings: Settings;
   readonly #source: RunSource;
   readonly #log: Logger;
   readonly #hub: Hub;
   readonly #http: Handler;
-  readonly #door: Doorkeeper;
+  readonly #listener: Listener;
   readonly #loopDelay = monitorEventLoopDelay({ resolution: 20 });
   #loopTimer: Timer | undefined;
-  #server: http.Server | undefined;
-  #closing: Promise<void> | undefined;
+  #state: State = { kind: 'idle' };
 
   constructor({ settings, source, log, metrics, machine, maxSockets = Infinity }: Parts) {
     this.#settings = settings;
     this.#source = source;
     this.#log = log;
     metrics.read('runcast_event_loop_delay_max_seconds', () => this.#loopDelay.max / 1e9);
-    this.#door = new Doorkeeper(maxSockets, log, metrics);
     const shared = { clock: systemClock, random: Math.random };
     this.#hub = new Hub(source, { ...settings, ...shared }, metrics);
     const { keyPrefix } = settings;
     const hub = this.#hub;
     this.#http = new Handler({ source, hub, keyPrefix, log, metrics, machine, ...shared });
     this.handler = this.#http.handle;
+    const door = new Doorkeeper(maxSockets, log, metrics);
+    this.#listener = new Listener(this.#http, door, systemClock, log);
   }
 
   stats(): Stats {
     return this.#hub.size;
   }
 
-  async listen(): Promise<{ host: string; port: number; url: string }> {
-    if (this.#closing) throw new GatewayError('CLOSED', ['The gateway is closed']);
-    if (this.#server) throw new GatewayError('ALREADY_LISTENING', ['listen() was called before']);
+  async listen(): Promise<Address> {
+    const { kind } = this.#state;
+    if (kind === 'closing') throw new GatewayError('CLOSED', ['The gateway is closed']);
+    if (kind !== 'idle') throw new GatewayError('ALREADY_LISTENING', ['listen() comes once']);
     const { host, port } = this.#settings;
-    const server = http.createServer(SERVER_OPTIONS, (request, response) => {
-      this.#door.onRequest(request.socket);
-      this.handler(request, response);
-    });
-    this.#server = server;
-    server.timeout = 0;
-    server.on('connection', this.#door.onConnection);
-    server.on('clientError', onClientError);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port, backlog: 4096 }, resolve);
-    });
-    server.on('error', (error) => this.#log.error('server error', { error: error.message }));
+    const listening = this.#listener.listen(host, port);
+    this.#state = { kind: 'listening', listening };
+    const address = await listening;
     this.#watchLoop();
-    const address = server.address() as AddressInfo;
-    const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
-    return { host, port: address.port, url: `http://${name}:${address.port}` };
+    return address;
   }
 
   close(drainTimeoutMs = this.#settings.drainTimeoutMs): Promise<void> {
-    this.#closing ??= this.#close(drainTimeoutMs);
-    return this.#closing;
+    if (this.#state.kind === 'closing') return this.#state.closed;
+    const listening = this.#state.kind === 'listening' ? this.#state.listening : undefined;
+    const closed = this.#close(drainTimeoutMs, listening);
+    this.#state = { kind: 'closing', closed };
+    return closed;
   }
 
   /** The longest delay is of the last 10 s, not of all time. */
@@ -190,7 +167,9 @@ class ComposedGateway implements Gateway {
     onTick();
   }
 
-  async #close(drainTimeoutMs: number): Promise<void> {
+  async #close(drainTimeoutMs: number, listening: Promise<unknown> | undefined): Promise<void> {
+    // A server that is about to listen would outlive its end.
+    await listening?.catch(() => undefined);
     const { streams } = this.#hub.size;
     this.#log.info('closing', { streams });
     this.#http.drain();
@@ -204,32 +183,6 @@ class ComposedGateway implements Gateway {
     this.#loopDelay.disable();
     if (this.#loopTimer) systemClock.clearTimeout(this.#loopTimer);
     this.#source.close();
-    const server = this.#server;
-    if (!server?.listening) return;
-    await new Promise<void>((resolve) => {
-      server.close(() => resolve());
-      // It waits for silent sockets for ever, and no longer times them out.
-      server.closeAllConnections();
-    });
+    await this.#listener.close();
   }
-}
-
-/** What Node's parser would not take. Into a stream that runs nothing may be written. */
-function onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (socket.bytesWritten > 0 || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const codes: Record<string, ErrorCode> = {
-    HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE', ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
-  };
-  const refusal = refuse(codes[error.code ?? ''] ?? 'VALIDATION_ERROR');
-  const body = envelope(refusal, '-');
-  const head = [
-    `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status]}`,
-    'content-type: application/json; charset=utf-8',
-    `content-length: ${Buffer.byteLength(body)}`,
-    'connection: close',
-  ];
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
 }

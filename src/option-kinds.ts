@@ -59,7 +59,7 @@ export function duration(minMs: number, maxMs: number): Kind<number> {
     // 2.01 * 1000 is 2009.9999999999998.
     return Math.abs(ms - Math.round(ms)) < 1e-6 ? Math.round(ms) : ms;
   };
-  const range = `from ${formatMs(minMs)} to ${formatMs(maxMs)}`;
+  const range = `from ${inUnits(minMs, UNITS_MS)} to ${inUnits(maxMs, UNITS_MS)}`;
   const expected = `a duration such as 250ms, 2s or 10m, ${range}`;
   return numeric(minMs, maxMs, parse, expected, ' of milliseconds');
 }
@@ -70,30 +70,27 @@ export function size(minBytes: number, maxBytes: number): Kind<number> {
     const [, amount, unit = '?'] = /^(\d+)(KiB|MiB|)$/.exec(text) ?? [];
     return Number(amount) * (UNITS_BYTES[unit] ?? NaN);
   };
-  const range = `from ${formatBytes(minBytes)} to ${formatBytes(maxBytes)}`;
+  const range = `from ${inUnits(minBytes, UNITS_BYTES)} to ${inUnits(maxBytes, UNITS_BYTES)}`;
   return numeric(minBytes, maxBytes, parse, `a size such as 512KiB or 4MiB, ${range}`, ' of bytes');
 }
 
 /** One of a few words. */
 export function oneOf<T extends string>(...values: readonly T[]): Kind<T> {
-  const parse = (text: string): T | undefined => values.find((value) => value === text);
-  const expected = `one of ${values.join(', ')}`;
-  return {
-    parse,
-    check: (value): value is T => typeof value === 'string' && parse(value) !== undefined,
-    expected,
-    expectedInCode: expected,
-  };
+  return worded((text) => values.find((value) => value === text), `one of ${values.join(', ')}`);
 }
 
 /** Text that `pattern` matches whole. */
 export function text(pattern: RegExp, expected: string): Kind<string> {
-  return {
-    parse: (value) => (pattern.test(value) ? value : undefined),
-    check: (value): value is string => typeof value === 'string' && pattern.test(value),
-    expected,
-    expectedInCode: expected,
-  };
+  return worded((value) => (pattern.test(value) ? value : undefined), expected);
+}
+
+/** Text that is the same on the command line and in code. */
+function worded<T extends string>(
+  parse: (text: string) => T | undefined, expected: string,
+): Kind<T> {
+  const check = (value: unknown): value is T =>
+    typeof value === 'string' && parse(value) !== undefined;
+  return { parse, check, expected, expectedInCode: expected };
 }
 
 /** Comma-separated, at least one, none empty; in code an array of strings. */
@@ -118,25 +115,11 @@ export function origin(): Kind<string> {
     const { protocol, username, password } = new URL(value);
     return /^https?:$/.test(protocol) && !username && !password ? value : undefined;
   };
-  const expected = 'an http:// or https:// URL without credentials, query or fragment';
-  return {
-    parse,
-    check: (value): value is string => typeof value === 'string' && parse(value) !== undefined,
-    expected,
-    expectedInCode: expected,
-  };
+  return worded(parse, 'an http:// or https:// URL without credentials, query or fragment');
 }
 
-/** Milliseconds in the largest unit that leaves no rest: `90000` → `90s`. */
-export function formatMs(ms: number): string {
-  const [unit, factor] = Object.entries(UNITS_MS).findLast(([, size]) => ms % size === 0)
-    ?? ['ms', 1];
-  return `${ms / factor}${unit}`;
+/** In the largest unit that leaves no rest: `90000` → `90s`. */
+function inUnits(value: number, units: Readonly<Record<string, number>>): string {
+  const [unit, size] = Object.entries(units).findLast(([, each]) => value % each === 0) ?? ['', 1];
+  return `${value / size}${unit}`;
 }
-
-function formatBytes(bytes: number): string {
-  if (bytes % UNITS_MB === 0) return `${bytes / UNITS_MB}MiB`;
-  return bytes % 1024 === 0 ? `${bytes / 1024}KiB` : String(bytes);
-}
-
-const UNITS_MB = 1024 ** 2;

@@ -12,6 +12,7 @@ const MIN_RESERVED = 64;
  */
 export function socketBudget(others: number): number {
   const limit = openFilesLimit();
+  if (limit === Infinity) return limit;
   const reserved = Math.max(MIN_RESERVED, Math.ceil(limit * RESERVED_SHARE));
   return Math.max(16, limit - reserved - Math.min(others, limit / 4));
 }

@@ -16,7 +16,11 @@ import type { FromPrimary, FromWorker, Port } from './messages.ts';
 /** A client that was admitted, with what the primary watches for it. */
 interface Following extends Admitted {
   readonly followed: Followed;
+  /** How often its key had been lost before. */
+  readonly losses: number;
 }
+
+type Told = Extract<FromPrimary, { kind: 'stats' | 'metrics' }>;
 
 interface Asked {
   readonly runId: string;
@@ -24,14 +28,19 @@ interface Asked {
   readonly resolve: (admission: Admission) => void;
 }
 
+const CLOSED: Admission = {
+  kind: 'refused',
+  refusal: refuse('RESOURCE_UNAVAILABLE', { error: 'The gateway is shutting down' }),
+};
+
 /** The source behind every gateway in a worker. */
 export class IpcSource implements RunSource, Machine {
   readonly #port: Port<FromWorker, FromPrimary>;
   readonly #asked = new Map<number, Asked>();
-  readonly #statsAsked = new Map<number, (stats: Stats) => void>();
-  readonly #metricsAsked = new Map<number, (text: string) => void>();
+  readonly #questions = new Map<number, (told: Told) => void>();
   readonly #followed = new Map<number, Followed>();
   #n = 0;
+  #isClosed = false;
 
   constructor(port: Port<FromWorker, FromPrimary>) {
     this.#port = port;
@@ -55,13 +64,9 @@ export class IpcSource implements RunSource, Machine {
         return undefined;
       case 'lost':
         return this.#followed.get(message.watch)?.onLost(message.key, message.loss);
-      case 'stats':
-        this.#statsAsked.get(message.n)?.(message.stats);
-        this.#statsAsked.delete(message.n);
-        return undefined;
-      case 'metrics':
-        this.#metricsAsked.get(message.n)?.(message.text);
-        this.#metricsAsked.delete(message.n);
+      case 'stats': case 'metrics':
+        this.#questions.get(message.n)?.(message);
+        this.#questions.delete(message.n);
         return undefined;
       case 'start': case 'drain':
         return undefined;
@@ -69,6 +74,7 @@ export class IpcSource implements RunSource, Machine {
   }
 
   admit(runId: string, key: ApiKey): Promise<Admission> {
+    if (this.#isClosed) return Promise.resolve(CLOSED);
     const n = ++this.#n;
     return new Promise((resolve) => {
       this.#asked.set(n, { runId, key, resolve });
@@ -82,63 +88,66 @@ export class IpcSource implements RunSource, Machine {
   }
 
   /** Of the whole machine, as the primary counts them. */
-  stats(): Promise<Stats> {
-    const n = ++this.#n;
-    return new Promise((resolve) => {
-      this.#statsAsked.set(n, resolve);
-      this.#port.send({ kind: 'stats', n });
-    });
+  async stats(): Promise<Stats> {
+    const told = await this.#question('stats');
+    return told.kind === 'stats' ? told.stats : { streams: 0, runs: 0 };
   }
 
   /** Of the whole machine, as text. */
-  metrics(): Promise<string> {
-    const n = ++this.#n;
-    return new Promise((resolve) => {
-      this.#metricsAsked.set(n, resolve);
-      this.#port.send({ kind: 'metrics', n });
-    });
+  async metrics(): Promise<string> {
+    const told = await this.#question('metrics');
+    return told.kind === 'metrics' ? told.text : '';
   }
 
   /** The primary is gone, or is let go: nobody gets an answer any more. */
   close(): void {
-    const refusal = refuse('RESOURCE_UNAVAILABLE', { error: 'The gateway is shutting down' });
-    for (const { resolve } of this.#asked.values()) resolve({ kind: 'refused', refusal });
+    this.#isClosed = true;
+    for (const { resolve } of this.#asked.values()) resolve(CLOSED);
     this.#asked.clear();
     this.#followed.clear();
+  }
+
+  #question(kind: Told['kind']): Promise<Told> {
+    const n = ++this.#n;
+    return new Promise((resolve) => {
+      this.#questions.set(n, resolve);
+      this.#port.send({ kind, n });
+    });
   }
 
   #onAdmitted(message: Extract<FromPrimary, { kind: 'admitted' }>): void {
     const { n, watch } = message;
     const asked = this.#asked.get(n);
     this.#asked.delete(n);
-    if (asked === undefined) return;
-    const { runId, key, resolve } = asked;
     const leave = (): void => void this.#port.send({ kind: 'leave', n });
+    if (asked === undefined) return leave();
+    const { runId, key, resolve } = asked;
     const followed = this.#followed.get(watch) ?? new Followed();
     if (watch > 0) this.#followed.set(watch, followed);
     if (message.snapshot) followed.onSnapshot(message.snapshot);
-    followed.regain(key.value);
     const { newest: snapshot } = followed;
     assert(snapshot, 'the first admission to a watch brings its state');
-    const admission: Following = { kind: 'admitted', runId, key, snapshot, leave, followed };
-    resolve(admission);
+    const losses = followed.losses(key.value);
+    const admission: Following = {
+      kind: 'admitted', runId, key, snapshot, leave, followed, losses,
+    };
+    return resolve(admission);
   }
 }
 
 /** A run that the primary watches for this worker. */
 class Followed {
   readonly #watches = new Set<FollowedWatch>();
-  /** Keys that were lost, until they are admitted anew: a client may be on its way in. */
-  readonly #lost = new Map<string, Loss>();
+  /** How often each key was lost, and how last: a client may be on its way in. */
+  readonly #lost = new Map<string, { readonly count: number; readonly loss: Loss }>();
   #newest: Snapshot | undefined;
 
   get newest(): Snapshot | undefined {
     return this.#newest;
   }
 
-  /** The key was admitted, whatever became of it before. */
-  regain(key: string): void {
-    this.#lost.delete(key);
+  losses(key: string): number {
+    return this.#lost.get(key)?.count ?? 0;
   }
 
   onSnapshot(snapshot: Snapshot): void {
@@ -148,24 +157,23 @@ class Followed {
   }
 
   onLost(key: string, loss: Loss): void {
-    this.#lost.set(key, loss);
+    this.#lost.set(key, { count: this.losses(key) + 1, loss });
     for (const watch of [...this.#watches]) watch.lose(key, loss);
   }
 
   watch(admitted: Admitted, observer: RunObserver): Watch {
-    const watch = new FollowedWatch(this, observer);
+    const watch = new FollowedWatch(this, observer, admitted.snapshot.id);
     this.#watches.add(watch);
     watch.hold(admitted);
     // What came between the admission and now was told to nobody here.
-    queueMicrotask(() => {
-      if (this.#newest && this.#newest.id !== admitted.snapshot.id) watch.tell(this.#newest);
-    });
+    queueMicrotask(() => this.#newest && watch.tell(this.#newest));
     return watch;
   }
 
   admits(admitted: Admitted): Loss | undefined {
-    const isOurs = isFollowing(admitted) && admitted.followed === this;
-    return isOurs ? this.#lost.get(admitted.key.value) : { kind: 'moved' };
+    if (!isFollowing(admitted) || admitted.followed !== this) return { kind: 'moved' };
+    const lost = this.#lost.get(admitted.key.value);
+    return lost !== undefined && lost.count > admitted.losses ? lost.loss : undefined;
   }
 
   forget(watch: FollowedWatch): void {
@@ -177,11 +185,13 @@ class FollowedWatch implements Watch {
   readonly #followed: Followed;
   readonly #observer: RunObserver;
   readonly #keys = new Set<string>();
+  #toldId: string;
   #isStopped = false;
 
-  constructor(followed: Followed, observer: RunObserver) {
+  constructor(followed: Followed, observer: RunObserver, knownId: string) {
     this.#followed = followed;
     this.#observer = observer;
+    this.#toldId = knownId;
   }
 
   hold(admitted: Admitted): void {
@@ -201,7 +211,9 @@ class FollowedWatch implements Watch {
   }
 
   tell(snapshot: Snapshot): void {
-    if (!this.#isStopped) this.#observer.onSnapshot(snapshot);
+    if (this.#isStopped || snapshot.id === this.#toldId) return;
+    this.#toldId = snapshot.id;
+    this.#observer.onSnapshot(snapshot);
   }
 
   lose(key: string, loss: Loss): void {

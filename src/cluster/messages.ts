@@ -49,7 +49,6 @@ export interface Port<Out, In> {
 
 /** Where a port's messages really go: a worker as seen by the primary, or the process itself. */
 export interface Channel {
-  readonly connected?: boolean;
   send?(message: unknown, callback: (error: Error | null) => void): boolean;
   on(event: 'message', listener: (message: unknown) => void): unknown;
 }

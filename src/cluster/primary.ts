@@ -13,9 +13,9 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../core/clock.ts';
 import type { Timer } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
-import { METRICS, Metrics, mergeSamples, renderMetrics } from '../core/metrics.ts';
-import type { Sample } from '../core/metrics.ts';
-import { limitedSource } from '../gateway.ts';
+import { METRICS, mergeSamples, renderMetrics } from '../core/metrics.ts';
+import type { Metrics, Sample } from '../core/metrics.ts';
+import { machineParts } from '../gateway.ts';
 import type { Machine } from '../core/machine.ts';
 import type { Settings } from '../options.ts';
 import type { LimitedSource } from '../source/limited-source.ts';
@@ -45,7 +45,7 @@ export class Primary {
   readonly #settings: Settings;
   readonly #log: Logger;
   readonly #source: LimitedSource;
-  readonly #metrics = new Metrics();
+  readonly #metrics: Metrics;
   /** What dead workers had counted: a counter never goes down. */
   #retired: readonly Sample[] = [];
   readonly #slots: Slot[];
@@ -63,7 +63,9 @@ export class Primary {
     const count = settings.workers === 'auto' ? availableParallelism() : settings.workers;
     this.#settings = settings;
     this.#log = log;
-    this.#source = limitedSource(settings, log, this.#metrics);
+    const { source, metrics } = machineParts(settings, log);
+    this.#source = source;
+    this.#metrics = metrics;
     this.#slots = Array.from({ length: count }, () => ({ kind: 'empty' }));
   }
 
@@ -154,8 +156,8 @@ export class Primary {
     this.#youngDeaths = livedMs < GOOD_LIFE_MS ? this.#youngDeaths + 1 : 0;
     const doubled = FIRST_RESTART_MS * 2 ** Math.max(0, this.#youngDeaths - 1);
     const restartMs = Math.min(LAST_RESTART_MS, doubled);
-    const facts = { pid: worker.process.pid, why, livedMs: Math.round(livedMs), restartMs };
-    this.#log.error('worker died', facts);
+    const { pid } = worker.process;
+    this.#log.error('worker died', { pid, why, livedMs: Math.round(livedMs), restartMs });
     this.#metrics.count('runcast_worker_deaths_total');
     if (this.#youngDeaths === CRASH_LOOP) {
       this.#log.error('workers keep dying', { deaths: this.#youngDeaths });

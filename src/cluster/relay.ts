@@ -6,6 +6,7 @@
 
 import { isSameRun } from '../core/execution.ts';
 import type { Snapshot } from '../core/execution.ts';
+import { MultiMap } from '../core/multimap.ts';
 import type { Sample } from '../core/metrics.ts';
 import type { Admitted, Loss, RunObserver, RunSource, Watch } from '../core/run-source.ts';
 import type { Machine } from '../core/machine.ts';
@@ -20,9 +21,11 @@ export class Relay {
   readonly #source: RunSource;
   readonly #machine: Machine;
   readonly #leases = new Map<number, Lease>();
-  readonly #runs = new Map<string, Set<RelayedRun>>();
+  readonly #runs = new MultiMap<string, RelayedRun>();
   /** Runs whose newest state waits for the channel. */
   readonly #waiting = new Set<RelayedRun>();
+  #unsent = 0;
+  /** From a send that found no room until all that was sent has left. */
   #isFull = false;
   #isClosed = false;
   #watches = 0;
@@ -68,8 +71,8 @@ export class Relay {
   }
 
   send(message: FromPrimary): void {
-    const isRoomy = this.#port.send(message, () => this.#onSent());
-    if (!isRoomy) this.#isFull = true;
+    this.#unsent++;
+    if (!this.#port.send(message, () => this.#onSent())) this.#isFull = true;
   }
 
   /** A newer state: now, or when the channel has room, unless a newer one comes before that. */
@@ -80,9 +83,13 @@ export class Relay {
 
   /** Nothing more comes of it. What waits for the channel still goes: it may be the end. */
   forget(run: RelayedRun): void {
-    const ofRun = this.#runs.get(run.runId);
-    ofRun?.delete(run);
-    if (ofRun?.size === 0) this.#runs.delete(run.runId);
+    this.#runs.delete(run.runId, run);
+  }
+
+  /** Nobody there follows the run any more: not even what waits for the channel goes. */
+  withdraw(run: RelayedRun): void {
+    this.#waiting.delete(run);
+    this.send({ kind: 'ended', watch: run.number });
   }
 
   async #onAdmit({ n, runId, key }: Extract<FromWorker, { kind: 'admit' }>): Promise<void> {
@@ -111,10 +118,9 @@ export class Relay {
 
   #follow(admitted: Admitted): RelayedRun {
     const { runId } = admitted;
-    const ofRun = this.#runs.get(runId) ?? new Set();
-    for (const run of ofRun) if (run.serves(admitted)) return run;
+    for (const run of this.#runs.get(runId)) if (run.serves(admitted)) return run;
     const run = new RelayedRun(++this.#watches, admitted, this.#source, this);
-    this.#runs.set(runId, ofRun.add(run));
+    this.#runs.add(runId, run);
     return run;
   }
 
@@ -124,6 +130,7 @@ export class Relay {
   }
 
   #onSent(): void {
+    if (--this.#unsent > 0) return;
     this.#isFull = false;
     for (const run of this.#waiting) {
       if (this.#isFull) return;
@@ -198,7 +205,7 @@ class RelayedRun implements RunObserver {
   #endIfDeserted(): void {
     if (this.#clients.size > 0 || this.#newest.terminal !== undefined) return;
     this.#end();
-    this.#relay.send({ kind: 'ended', watch: this.number });
+    this.#relay.withdraw(this);
   }
 
   #end(): void {

@@ -8,7 +8,7 @@ import cluster from 'node:cluster';
 import { systemClock } from '../core/clock.ts';
 import { jsonLogger } from '../core/log.ts';
 import { Metrics } from '../core/metrics.ts';
-import { composeGateway } from '../gateway.ts';
+import { ComposedGateway } from '../gateway.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Settings } from '../options.ts';
 import { socketBudget } from './descriptors.ts';
@@ -31,8 +31,9 @@ port.onMessage((message) => {
   else if (message.kind === 'drain') void stop();
   else source.onMessage(message);
 });
+process.stderr.on('error', () => undefined);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
-process.on('disconnect', () => {
+cluster.worker?.on('disconnect', () => {
   // Left as it is, cluster would end this process at once, and every stream in mid-word.
   if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
   void orphaned();
@@ -44,7 +45,7 @@ async function start(settings: Settings): Promise<void> {
     process.stderr.write(`${line}\n`);
   });
   const maxSockets = socketBudget(0);
-  gateway = composeGateway({ settings, source, log, metrics, machine: source, maxSockets });
+  gateway = new ComposedGateway({ settings, source, log, metrics, machine: source, maxSockets });
   try {
     const { url } = await gateway.listen();
     port.send({ kind: 'listening', url });

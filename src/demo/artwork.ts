@@ -1,9 +1,4 @@
-/**
- * The values of a demo run's outputs, made by code from its seed: nothing is fetched from
- * anywhere. Pure.
- */
-
-import type { PlannedOutput } from './plan.ts';
+/** The values of a demo run's outputs, made by code: nothing is fetched from anywhere. Pure. */
 
 const SENTENCES = [
   'A bottle stands on a table in the morning light.',
@@ -16,16 +11,8 @@ const SENTENCES = [
   'The music stops a beat before the picture does.',
 ];
 
-/**
- * The finished value of one output. Text is a few sentences, or `textBytes` bytes of them;
- * an image is an SVG `data:` URL, and so is a "video": an SVG that moves.
- */
-export function artwork(output: PlannedOutput, seed: number, textBytes: number): string {
-  const own = seed + output.doneAt;
-  return output.type === 'text' ? text(own, textBytes) : picture(own, output.type === 'video');
-}
-
-function text(seed: number, bytes: number): string {
+/** A few sentences, or `bytes` bytes of them. */
+export function sentences(seed: number, bytes: number): string {
   const sentence = (index: number): string => SENTENCES[index % SENTENCES.length] ?? '';
   let value = [seed, seed + 3, seed + 6].map(sentence).join(' ');
   if (bytes === 0) return value;
@@ -37,7 +24,8 @@ function text(seed: number, bytes: number): string {
   return value.slice(0, bytes);
 }
 
-function picture(seed: number, moves: boolean): string {
+/** An SVG `data:` URL; what stands for a video is one too, with something in it that moves. */
+export function picture(seed: number, moves: boolean): string {
   const hue = seed % 360;
   const motion = moves
     ? "<animateTransform attributeName='transform' type='translate' dur='4s' "

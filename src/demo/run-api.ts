@@ -1,109 +1,105 @@
 /**
  * The embedded demo run API: what `runcast serve` stands in front of when it is told of no other,
- * and an upstream for load tests. This file is its door: socket, request limit, keys, answers.
- * It has the run API's surface but for `/stream`, webhooks and what is not about runs.
+ * and an upstream for load tests. It has the run API's surface but for `/stream`, webhooks and
+ * what is not about runs.
  */
 
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import { systemClock, type Clock } from '../core/clock.ts';
+import { systemClock } from '../core/clock.ts';
 import { envelope, refuse, toSeconds, type Refusal } from '../core/errors.ts';
-import { Endpoints, type Reply } from './endpoints.ts';
-import type { PlanOptions } from './plan.ts';
-import { RateLimit } from './rate-limit.ts';
 import { RunStore } from './run-store.ts';
-import { WaitRoom } from './wait-room.ts';
-
-/** {@link PlanOptions} say what becomes of a run: `outputs`, `failRate`, `durationMs`, `pace`. */
-export interface DemoOptions extends Partial<PlanOptions> {
-  /** Default 127.0.0.1. */
-  readonly host?: string;
-  /** Default 0: any free one. */
-  readonly port?: number;
-  /** Key → the workspace it belongs to. Default `{ lma_demo: 'demo' }`. */
-  readonly keys?: Readonly<Record<string, string>>;
-  /** For each client address over all of `/v1`; above it 429. Default 6000. */
-  readonly requestsPerMinute?: number;
-  /** Default 1000; above it the oldest finished run is forgotten, else the oldest. */
-  readonly maxRuns?: number;
-  /** Bytes of all text outputs together, and so about those of a state. Default 0: sentences. */
-  readonly outputTextBytes?: number;
-  /** Default {@link systemClock}. */
-  readonly clock?: Clock;
-}
-
-/** A running demo run API. */
-export interface DemoApi {
-  /** `http://127.0.0.1:PORT`, without a slash at its end. */
-  readonly origin: string;
-  /** Every key it knows, the one for people to try first. */
-  readonly keys: readonly string[];
-  /** Ends hanging waits and open connections too; no timer is left. Idempotent. */
-  close(): Promise<void>;
-}
+import { executionAt, placeholder, PLAN_DEFAULTS, summaryAt, type Run } from './run.ts';
 
 const DEFAULTS = {
-  host: '127.0.0.1', port: 0, keys: { lma_demo: 'demo' }, requestsPerMinute: 6_000,
-  maxRuns: 1_000, outputTextBytes: 0, clock: systemClock,
-  outputs: 5, failRate: 0.2, durationMs: [10_000, 40_000], pace: 1,
-} as const satisfies Required<DemoOptions>;
+  ...PLAN_DEFAULTS,
+  /** On the loopback; 0: any free one. */
+  port: 0,
+  /** Key → the workspace it belongs to. */
+  keys: { lma_demo: 'demo' } as Readonly<Record<string, string>>,
+  /** For each client address over all of `/v1`; above it 429. */
+  requestsPerMinute: 6_000,
+  /** Above it the oldest finished run is forgotten, else the oldest. */
+  maxRuns: 1_000,
+  /** Bytes of all text outputs together, and so about those of a state; 0: sentences. */
+  outputTextBytes: 0,
+  clock: systemClock,
+};
+type Settings = Readonly<typeof DEFAULTS>;
+/** What is left out is as in {@link DEFAULTS}. */
+export type DemoOptions = Partial<Settings>;
 
 /** Starts the demo run API. Rejects where it cannot listen. */
-export async function startDemoApi(options: DemoOptions = {}): Promise<DemoApi> {
-  const settings: Required<DemoOptions> = { ...DEFAULTS, ...options };
-  const { clock, host, port, keys } = settings;
-  const waits = new WaitRoom(clock);
-  const runs = new RunStore(clock, settings, settings.maxRuns);
-  const endpoints = new Endpoints(clock, runs, waits, settings.outputTextBytes);
-  const door = new Door(endpoints, new RateLimit(clock, settings.requestsPerMinute), keys);
-  const server = createServer((req, res) => void door.onRequest(req, res));
+export async function startDemoApi(options: DemoOptions = {}) {
+  const settings = { ...DEFAULTS, ...options };
+  const api = new Api(settings);
   // All set, because the defaults differ between Node lines. None of them ends a hanging wait.
-  server.headersTimeout = 10_000;
-  server.requestTimeout = 30_000;
-  server.keepAliveTimeout = 75_000;
-  server.timeout = 0;
-  server.listen(port, host);
+  const timeouts = { headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 75_000 };
+  const server = createServer(timeouts, (_, res) => void api.onRequest(res));
+  server.listen(settings.port, '127.0.0.1');
   await once(server, 'listening');
-  const { address, family, port: bound } = server.address() as AddressInfo;
+  const { port } = server.address() as AddressInfo;
   let closed: Promise<unknown> | undefined;
   return {
-    origin: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
-    keys: Object.keys(keys),
-    async close() {
+    /** Without a slash at its end. */
+    origin: `http://127.0.0.1:${port}`,
+    /** Every key it knows, the one for people to try first. */
+    keys: Object.keys(settings.keys),
+    /** Ends hanging waits and open connections too; no timer is left. Idempotent. */
+    async close(): Promise<void> {
       closed ??= once(server.close(), 'close');
-      waits.close();
+      api.runs.close();
       server.closeAllConnections();
       await closed;
     },
   };
 }
 
-type Headers = Record<string, string | number>;
+/** A running demo run API. */
+export type DemoApi = Awaited<ReturnType<typeof startDemoApi>>;
 
-/** What every request has to pass before it reaches an endpoint. */
-class Door {
-  readonly #endpoints: Endpoints;
-  readonly #limit: RateLimit;
-  readonly #workspaces: ReadonlyMap<string, string>;
+/** `body` is sent as JSON. */
+type Reply = { readonly status: number; readonly body: object } | Refusal;
 
-  constructor(endpoints: Endpoints, limit: RateLimit, keys: Readonly<Record<string, string>>) {
-    this.#endpoints = endpoints;
-    this.#limit = limit;
-    this.#workspaces = new Map(Object.entries(keys));
+/** A request whose key is good; `id` is that in its path, of an app or of a run. */
+interface Call {
+  readonly id: string;
+  readonly query: URLSearchParams;
+  readonly workspace: string;
+  readonly res: ServerResponse;
+}
+type Handle = (call: Call) => Reply | Promise<Reply>;
+type Route = readonly [path: RegExp, method: string, handle: Handle];
+
+const MAX_BODY_BYTES = 64 * 1024;
+
+class Api {
+  readonly #settings: Settings;
+  readonly runs: RunStore;
+  /** Requests by client address, in one minute for all of them. */
+  readonly #counts = new Map<string, number>();
+  #minuteEndsAtMs = 0;
+
+  readonly #routes: readonly Route[] = [
+    [/^\/v1\/apps\/([\w-]{1,128})\/runs$/, 'POST', (call) => this.#create(call)],
+    [/^\/v1\/runs$/, 'GET', (call) => this.#list(call)],
+    [/^\/v1\/runs\/([\w-]{1,128})$/, 'GET', (call) => this.#show(this.#find(call, true))],
+    [/^\/v1\/runs\/([\w-]{1,128})\/wait$/, 'GET', (call) => this.#wait(call)],
+    [/^\/v1\/runs\/([\w-]{1,128})\/cancel$/, 'POST', (call) => this.#cancel(call)],
+  ];
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    this.runs = new RunStore(settings);
   }
 
-  async onRequest(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const headers: Headers = {};
-    let reply: Reply | Refusal;
-    try {
-      reply = await this.#answer(req, res, headers);
-    } catch {
+  async onRequest(res: ServerResponse): Promise<void> {
+    const reply = await this.#answer(res).catch(() =>
       // Only a body that broke off gets here, and then nobody is left to read this.
-      reply = refuse('INTERNAL_ERROR', { error: 'Something went wrong in the demo run API' });
-    }
+      refuse('INTERNAL_ERROR', { error: 'Something went wrong in the demo run API' }));
     const requestId = randomUUID();
     const body = 'code' in reply ? envelope(reply, requestId) : JSON.stringify(reply.body);
     res.writeHead(reply.status, {
@@ -111,50 +107,139 @@ class Door {
       'content-length': Buffer.byteLength(body),
       'cache-control': 'no-store',
       'x-request-id': requestId,
-      ...headers,
     });
     res.end(body);
   }
 
-  #answer(
-    req: IncomingMessage,
-    res: ServerResponse,
-    headers: Headers,
-  ): Reply | Refusal | Promise<Reply | Refusal> {
-    const [path = '', search] = (req.url ?? '').split('?', 2);
-    const refusal = path.startsWith('/v1/') ? this.#count(req, headers) : undefined;
+  async #answer(res: ServerResponse): Promise<Reply> {
+    const { method, url, headers } = res.req;
+    const [path = '', search] = (url ?? '').split('?', 2);
+    const refusal = path.startsWith('/v1/') ? this.#count(res) : undefined;
     if (refusal !== undefined) return refusal;
-    const route = this.#endpoints.find(path);
+    const route = this.#routes.find(([pattern]) => pattern.test(path));
     if (route === undefined) return refuse('NOT_FOUND');
-    if (route.method !== req.method) {
-      headers['allow'] = route.method;
+    const [pattern, allowed, handle] = route;
+    if (method !== allowed) {
+      res.setHeader('allow', allowed);
       return refuse('METHOD_NOT_ALLOWED');
     }
-    const key = keyOf(req);
-    if (key === undefined) return refuse('AUTH_MISSING_KEY');
-    const workspace = this.#workspaces.get(key);
+    const bearer = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
+    const key = headers['x-api-key'] ?? bearer;
+    if (typeof key !== 'string' || key === '') return refuse('AUTH_MISSING_KEY');
+    const { keys } = this.#settings;
+    const workspace = Object.hasOwn(keys, key) ? keys[key] : undefined;
     if (workspace === undefined) return refuse('AUTH_INVALID_KEY');
-    return route.handle({
-      id: route.id, query: new URLSearchParams(search), workspace, req, res,
-    });
+    const id = pattern.exec(path)?.[1] ?? '';
+    return handle({ id, query: new URLSearchParams(search), workspace, res });
   }
 
   /** Counts a request against its client's limit, and says so in the headers. */
-  #count(req: IncomingMessage, headers: Headers): Refusal | undefined {
-    const { perMinute } = this.#limit;
-    const left = this.#limit.take(req.socket.remoteAddress ?? '');
-    const { resetMs } = this.#limit;
-    headers['ratelimit-limit'] = perMinute;
-    headers['ratelimit-remaining'] = Math.max(0, left);
-    headers['ratelimit-reset'] = toSeconds(resetMs);
-    if (left >= 0) return undefined;
-    headers['retry-after'] = toSeconds(resetMs);
-    const error = `No more than ${perMinute} requests a minute`;
-    return refuse('RATE_LIMITED', { error, retryAfterMs: resetMs });
+  #count(res: ServerResponse): Refusal | undefined {
+    const { clock, requestsPerMinute } = this.#settings;
+    const nowMs = clock.now();
+    if (nowMs >= this.#minuteEndsAtMs) {
+      this.#counts.clear();
+      this.#minuteEndsAtMs = nowMs + 60_000;
+    }
+    const client = res.req.socket.remoteAddress ?? '';
+    const count = (this.#counts.get(client) ?? 0) + 1;
+    this.#counts.set(client, count);
+    const retryAfterMs = this.#minuteEndsAtMs - nowMs;
+    res.setHeader('ratelimit-limit', requestsPerMinute);
+    res.setHeader('ratelimit-remaining', Math.max(0, requestsPerMinute - count));
+    res.setHeader('ratelimit-reset', toSeconds(retryAfterMs));
+    if (count <= requestsPerMinute) return undefined;
+    res.setHeader('retry-after', toSeconds(retryAfterMs));
+    const error = `No more than ${requestsPerMinute} requests a minute`;
+    return refuse('RATE_LIMITED', { error, retryAfterMs });
+  }
+
+  /** The app may have any name. `{"inputs":{"fail":true}}` makes a run that fails. */
+  async #create({ id, workspace, res }: Call): Promise<Reply> {
+    let body = Buffer.alloc(0);
+    // One that is too large is read to its end too, but not kept.
+    for await (const chunk of res.req as AsyncIterable<Buffer>) {
+      if (body.length <= MAX_BODY_BYTES) body = Buffer.concat([body, chunk]);
+    }
+    if (body.length > MAX_BODY_BYTES) {
+      return invalid(`The body is larger than ${MAX_BODY_BYTES} bytes`, 413);
+    }
+    const inputs = inputsOf(body.toString());
+    if (inputs === undefined) return invalid('The body must be JSON: {"inputs":{…}}');
+    const { runId, workflowId, plan } =
+      this.runs.create(workspace, id, inputs['fail'] === true || undefined);
+    const outputs = plan.outputs.map(placeholder);
+    return { status: 202, body: { data: { runId, workflowId, status: 'queued', outputs } } };
+  }
+
+  /** Newest first. */
+  #list({ query, workspace }: Call): Reply {
+    const limit = integer(query.get('limit') ?? '25');
+    if (!(limit >= 1 && limit <= 100)) return invalid('limit must be 1 to 100');
+    const offset = integer(query.get('offset') ?? '0');
+    if (Number.isNaN(offset)) return invalid('offset must be a whole number');
+    const nowMs = this.#settings.clock.now();
+    const wanted = query.get('status') || null;
+    const runs = this.runs.list(workspace).map((run) => summaryAt(run, nowMs))
+      .filter(({ status }) => wanted === null || status === wanted);
+    const pagination = { total: runs.length, limit, offset };
+    return { status: 200, body: { data: runs.slice(offset, offset + limit), pagination } };
+  }
+
+  /** Answers when the run is over, or with the state there is when the time is up. */
+  #wait(call: Call): Reply | Promise<Reply> {
+    const seconds = integer(call.query.get('timeout') ?? '60');
+    if (!(seconds >= 1 && seconds <= 120)) return invalid('timeout must be 1 to 120 seconds');
+    const run = this.#find(call, true);
+    if ('code' in run) return run;
+    return new Promise((resolve) => {
+      const leave = this.runs.wait(run, seconds * 1000, (over) => {
+        resolve(this.#show(run, over ? {} : { timeout: true }));
+      });
+      call.res.once('close', leave);
+    });
+  }
+
+  #cancel(call: Call): Reply {
+    const run = this.#find(call, false);
+    if (!('code' in run)) this.runs.cancel(run);
+    return this.#show(run);
+  }
+
+  /** Whether a run may be seen by a workspace is decided here, in one place. */
+  #find({ id, workspace }: Call, start: boolean): Run | Refusal {
+    const run = this.runs.find(id, start ? workspace : undefined);
+    if (run === undefined) return refuse('NOT_FOUND', { error: 'There is no such run' });
+    return run.workspace === workspace ? run : refuse('FORBIDDEN');
+  }
+
+  #show(run: Run | Refusal, more: { timeout?: true } = {}): Reply {
+    if ('code' in run) return run;
+    const { clock, outputTextBytes } = this.#settings;
+    return { status: 200, body: { data: executionAt(run, clock.now(), outputTextBytes), ...more } };
   }
 }
 
-function keyOf({ headers }: IncomingMessage): string | undefined {
-  const key = headers['x-api-key'] ?? /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
-  return typeof key === 'string' && key !== '' ? key : undefined;
+function invalid(error: string, status = 400): Refusal {
+  return refuse('VALIDATION_ERROR', { error, status });
+}
+
+/** Decimal digits and nothing else; NaN otherwise. */
+function integer(text: string): number {
+  return /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+}
+
+/** The `inputs` of a body, undefined where one of the two is no JSON object. */
+function inputsOf(text: string): Record<string, unknown> | undefined {
+  try {
+    const body = asObject(JSON.parse(text));
+    return body && asObject(body['inputs'] ?? {});
+  } catch {
+    return undefined;
+  }
+}
+
+function asObject(value: unknown): Record<string, unknown> | undefined {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isObject ? value as Record<string, unknown> : undefined;
 }

@@ -37,16 +37,15 @@ export class Doorkeeper {
     this.#waiting.add(socket);
     socket.once('close', () => {
       this.#open--;
-      this.#waiting.delete(socket);
-      if (this.#open < this.#maxSockets * 0.9 && this.#waiting.size < MAX_WAITING * 0.9) {
-        this.#isFull = false;
-      }
+      this.onRequest(socket);
     });
   };
 
   /** A whole request head has come. */
   onRequest(socket: Socket): void {
     this.#waiting.delete(socket);
+    const hasRoom = this.#open < this.#maxSockets * 0.9 && this.#waiting.size < MAX_WAITING * 0.9;
+    if (hasRoom) this.#isFull = false;
   }
 
   #refuse(socket: Socket): void {

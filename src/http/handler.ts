@@ -4,6 +4,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 import { ERROR_CODES, envelope, refuse, toSeconds } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
@@ -12,7 +13,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import type { Machine } from '../core/machine.ts';
 import type { Metrics } from '../core/metrics.ts';
-import type { Admitted, RunSource } from '../core/run-source.ts';
+import type { Admitted, ApiKey, RunSource } from '../core/run-source.ts';
 import type { Hub } from '../hub/hub.ts';
 import { readKey } from './credentials.ts';
 import {
@@ -44,21 +45,30 @@ const RETRY_AFTER_MS = 2000;
 /** Answers requests; {@link Handler.handle} may be mounted in any server. */
 export class Handler {
   readonly #options: HandlerOptions;
+  /** Connections that carry a stream, or a request for one whose proof is under way. */
+  readonly #streaming = new WeakSet<Socket>();
+  /** Requests for a stream whose proof is under way. */
+  readonly #joining = new Set<Exchange>();
   #isDraining = false;
 
   constructor(options: HandlerOptions) {
     this.#options = options;
   }
 
-  /** From now on new streams are refused, in a way that brings their clients back. */
+  /** From now on streams are refused, in a way that brings their clients back. */
   drain(): void {
     this.#isDraining = true;
+    for (const exchange of this.#joining) exchange.refuse(shuttingDown());
+  }
+
+  isStreaming(socket: Socket): boolean {
+    return this.#streaming.has(socket);
   }
 
   readonly handle = (request: IncomingMessage, response: ServerResponse): void => {
-    // Behind another request of this connection, which may be a stream without an end: answers
+    // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
-    if (response.socket === null) {
+    if (this.#streaming.has(request.socket)) {
       request.socket.destroy();
       return;
     }
@@ -73,6 +83,9 @@ export class Handler {
   async #route(exchange: Exchange): Promise<void> {
     const { request } = exchange;
     const { machine } = this.#options;
+    if (request.headers.host === undefined && request.httpVersion === '1.1') {
+      return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A request has a Host' }));
+    }
     const route = parseRoute(request.method ?? '', request.url ?? '');
     switch (route.kind) {
       case 'refused':
@@ -96,34 +109,39 @@ export class Handler {
   }
 
   async #stream(exchange: Exchange, route: StreamRoute): Promise<void> {
-    const { source, keyPrefix } = this.#options;
+    const { keyPrefix } = this.#options;
     const { request, response } = exchange;
+    const isQueued = response.socket === null;
     // A body that never comes would end the stream at the server's request timeout.
-    if (hasBody(request)) {
-      return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A GET here has no body' }));
+    if (isQueued || hasBody(request)) {
+      const error = isQueued ? 'A stream has its own connection' : 'A GET here has no body';
+      return exchange.refuse(refuse('VALIDATION_ERROR', { error }));
     }
     const key = readKey(request, keyPrefix);
     if ('code' in key) return exchange.refuse(key);
     if (this.#isDraining) return exchange.refuse(shuttingDown());
-    const admission = await source.admit(route.runId, key);
-    if (admission.kind === 'refused') {
-      if (isOpen(response)) exchange.refuse(admission.refusal);
-      return undefined;
-    }
-    if (this.#begin(exchange, admission, route)) return undefined;
-    return admission.leave?.();
+    this.#streaming.add(request.socket);
+    if (!await this.#join(exchange, route, key)) this.#streaming.delete(request.socket);
+    return undefined;
   }
 
-  /** Is there a stream now, whose end gives the place back? */
-  #begin(exchange: Exchange, admission: Admitted, { query }: StreamRoute): boolean {
-    const { request, response, requestId } = exchange;
-    if (!isOpen(response)) return false;
-    const lastEventId = lastEventIdOf(request, query);
-    if (this.#isDraining) {
-      exchange.refuse(shuttingDown());
+  /** Is there a stream now? */
+  async #join(exchange: Exchange, route: StreamRoute, key: ApiKey): Promise<boolean> {
+    this.#joining.add(exchange);
+    const admission = await this.#options.source.admit(route.runId, key)
+      .finally(() => this.#joining.delete(exchange));
+    if (!exchange.isOpen) {
+      if (admission.kind === 'admitted') admission.leave?.();
       return false;
     }
+    if (admission.kind === 'refused') {
+      exchange.refuse(admission.refusal);
+      return false;
+    }
+    const { request, response, requestId } = exchange;
+    const lastEventId = lastEventIdOf(request, route.query);
     if (hasSeenTheEnd(admission, lastEventId)) {
+      admission.leave?.();
       exchange.noContent();
       return false;
     }
@@ -149,10 +167,16 @@ class Exchange {
     this.#options = options;
   }
 
+  /** Is there still somebody to answer, who was not answered? */
+  get isOpen(): boolean {
+    const { response } = this;
+    return !response.destroyed && !response.writableEnded && response.socket !== null;
+  }
+
   json(status: number, body: string, headers: Record<string, string> = {}): void {
     const { request, response, requestId } = this;
     // What is left of a request that was not read must not become the next one.
-    const close = hasBody(request) ? { connection: 'close' } : {};
+    const close = hasBody(request) || status === 400 ? { connection: 'close' } : {};
     const length = { 'content-length': String(Buffer.byteLength(body)) };
     response.writeHead(status, { ...jsonHead(requestId), ...length, ...close, ...headers });
     response.end(request.method === 'HEAD' ? undefined : body);
@@ -192,9 +216,6 @@ class Exchange {
     response.end(pingFrame(id, clock.wallNow(), retryMs).bytes);
   }
 }
-
-const isOpen = (response: ServerResponse): boolean =>
-  !response.destroyed && response.socket !== null;
 
 function hasSeenTheEnd({ snapshot }: Admitted, lastEventId: string | undefined): boolean {
   return snapshot.terminal !== undefined && snapshot.id === lastEventId;

@@ -27,7 +27,7 @@ export class ResponseSink implements Sink {
   }
 
   write(bytes: Buffer): boolean {
-    if (bytes.length <= PIECE_BYTES) return this.#response.write(bytes);
+    if (bytes.length <= PIECE_BYTES) return this.#put(bytes);
     this.#rest = bytes;
     return this.#feed();
   }
@@ -54,12 +54,22 @@ export class ResponseSink implements Sink {
     return this.#feed() ? listener.onDrain() : undefined;
   }
 
+  /** A host's middleware may have put a `write` of its own there, which throws. */
+  #put(bytes: Buffer): boolean {
+    try {
+      return this.#response.write(bytes);
+    } catch {
+      this.destroy();
+      return false;
+    }
+  }
+
   #feed(): boolean {
     let isRoomy = true;
     while (isRoomy && this.#rest.length > 0) {
       const piece = this.#rest.subarray(0, PIECE_BYTES);
       this.#rest = this.#rest.subarray(PIECE_BYTES);
-      isRoomy = this.#response.write(piece);
+      isRoomy = this.#put(piece);
     }
     if (this.#isEnding) this.end();
     return isRoomy;

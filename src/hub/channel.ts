@@ -8,19 +8,16 @@ import { lossFrame, stateFrame } from '../core/frame.ts';
 import type { Frame } from '../core/frame.ts';
 import { isSameRun } from '../core/execution.ts';
 import type { Snapshot } from '../core/execution.ts';
+import { MultiMap } from '../core/multimap.ts';
 import type { Admitted, Loss, RunObserver, RunSource, Watch } from '../core/run-source.ts';
 import type { Subscriber } from './subscriber.ts';
-
-type State =
-  | { readonly kind: 'live'; readonly watch: Watch }
-  | { readonly kind: 'closed' };
 
 /** One run, as this process streams it. */
 export class Channel implements RunObserver {
   readonly runId: string;
-  readonly #subscribers = new Map<string, Set<Subscriber>>();
+  readonly #subscribers = new MultiMap<string, Subscriber>();
   readonly #onClosed: (channel: Channel) => void;
-  #state: State;
+  readonly #watch: Watch;
   #snapshot: Snapshot;
   #frame: Frame;
 
@@ -30,7 +27,7 @@ export class Channel implements RunObserver {
     this.#snapshot = admitted.snapshot;
     this.#frame = stateFrame(admitted.snapshot);
     this.#onClosed = onClosed;
-    this.#state = { kind: 'live', watch: source.watch(admitted, this) };
+    this.#watch = source.watch(admitted, this);
   }
 
   /** May the key that was shown `snapshot` follow the run here? */
@@ -40,33 +37,28 @@ export class Channel implements RunObserver {
 
   join(admitted: Admitted, subscriber: Subscriber, lastEventId: string | undefined): void {
     const { key } = subscriber;
-    const ofKey = this.#subscribers.get(key);
-    if (ofKey !== undefined) {
-      ofKey.add(subscriber);
-    } else {
-      const isFirst = this.#subscribers.size === 0;
-      this.#subscribers.set(key, new Set([subscriber]));
-      if (this.#state.kind === 'live' && !isFirst) this.#state.watch.hold(admitted);
-    }
+    // The watch was begun with the key of the first one.
+    const isNewKey = this.#subscribers.size > 0 && !this.#subscribers.has(key);
+    this.#subscribers.add(key, subscriber);
+    if (isNewKey) this.#watch.hold(admitted);
     subscriber.start(this.#frame, lastEventId);
   }
 
   leave(subscriber: Subscriber): void {
     const { key } = subscriber;
-    const ofKey = this.#subscribers.get(key);
-    if (!ofKey?.delete(subscriber) || ofKey.size > 0) return;
-    this.#subscribers.delete(key);
-    if (this.#subscribers.size === 0) this.#close();
-    else if (this.#state.kind === 'live') this.#state.watch.release(key);
+    if (!this.#subscribers.delete(key, subscriber) || this.#subscribers.has(key)) return;
+    if (this.#subscribers.size > 0) return this.#watch.release(key);
+    this.#watch.stop();
+    return this.#onClosed(this);
   }
 
   onSnapshot(snapshot: Snapshot): void {
     const isOther = snapshot.identity !== this.#snapshot.identity;
-    if (isOther && this.#subscribers.size > 1) return this.#releaseAll();
+    if (isOther && this.#subscribers.size > 1) return this.#sendAllAway();
     this.#snapshot = snapshot;
     this.#frame = stateFrame(snapshot);
     const isLast = snapshot.terminal !== undefined;
-    for (const ofKey of [...this.#subscribers.values()]) {
+    for (const ofKey of this.#subscribers.sets()) {
       for (const subscriber of ofKey) {
         if (isLast) subscriber.finish(this.#frame);
         else subscriber.offer(this.#frame);
@@ -75,32 +67,25 @@ export class Channel implements RunObserver {
   }
 
   onLost(key: string, loss: Loss): void {
-    for (const subscriber of this.#subscribers.get(key) ?? []) this.#end(subscriber, loss);
+    for (const subscriber of this.#subscribers.get(key)) this.#end(subscriber, loss);
   }
 
   /**
    * Under several keys a run has turned into another one, and which of them saw that is not
    * known here: all come back and are placed by what upstream shows to each.
    */
-  #releaseAll(): void {
-    for (const ofKey of [...this.#subscribers.values()]) {
-      for (const subscriber of ofKey) subscriber.release();
+  #sendAllAway(): void {
+    for (const ofKey of this.#subscribers.sets()) {
+      for (const subscriber of ofKey) subscriber.sendAway();
     }
   }
 
   #end(subscriber: Subscriber, loss: Loss): void {
-    if (loss.kind === 'moved') return subscriber.release();
+    if (loss.kind === 'moved') return subscriber.sendAway();
     const { error, code } = loss.refusal;
     const { lastId, requestId } = subscriber;
     const { runId } = this;
     const facts = { runId, errorMessage: error, error, code, retryable: false, requestId };
     return subscriber.finish(lossFrame(lastId, facts));
-  }
-
-  #close(): void {
-    if (this.#state.kind === 'closed') return;
-    this.#state.watch.stop();
-    this.#state = { kind: 'closed' };
-    this.#onClosed(this);
   }
 }

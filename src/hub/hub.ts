@@ -3,6 +3,7 @@
 import { stateFrame } from '../core/frame.ts';
 import type { EventName } from '../core/frame.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { MultiMap } from '../core/multimap.ts';
 import type { Admitted, RunSource } from '../core/run-source.ts';
 import { Channel } from './channel.ts';
 import { Subscriber } from './subscriber.ts';
@@ -16,7 +17,7 @@ export class Hub {
   readonly #metrics: Metrics;
   readonly #wheel: Wheel;
   /** Mostly one a run; more when its id means different runs to different keys. */
-  readonly #channels = new Map<string, Set<Channel>>();
+  readonly #channels = new MultiMap<string, Channel>();
   /** Until their connections are gone, also those that have had their last event. */
   readonly #subscribers = new Set<Subscriber>();
   readonly #onEmpty: (() => void)[] = [];
@@ -74,13 +75,12 @@ export class Hub {
   }
 
   #channel(admitted: Admitted): Channel {
-    const ofRun = this.#channels.get(admitted.runId) ?? new Set();
-    for (const channel of ofRun) if (channel.serves(admitted)) return channel;
+    const { runId } = admitted;
+    for (const channel of this.#channels.get(runId)) if (channel.serves(admitted)) return channel;
     const channel = new Channel(admitted, this.#source, (closed) => {
-      ofRun.delete(closed);
-      if (ofRun.size === 0) this.#channels.delete(closed.runId);
+      this.#channels.delete(runId, closed);
     });
-    this.#channels.set(admitted.runId, ofRun.add(channel));
+    this.#channels.add(runId, channel);
     return channel;
   }
 

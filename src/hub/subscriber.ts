@@ -2,7 +2,8 @@
  * One client of one run, over a {@link Sink}. It holds at most one frame that could not be
  * written yet, and a newer one takes its place: a slow reader skips states, never the end.
  *
- *     open ◀──drain──▶ blocked        finish: open | blocked ──▶ ending ──close──▶ closed
+ *     open ◀─drain─▶ blocked ──last event──▶ finishing ──drain──▶ ending ──▶ closed
+ *       └───────────────last event────────────────────────────────▲
  */
 
 import type { Clock } from '../core/clock.ts';
@@ -31,7 +32,7 @@ export type CloseReason = EventName | 'slow' | 'client';
 
 /** What a subscriber tells its channel and its hub. */
 export interface SubscriberOwner {
-  /** It wants no more frames: it has had its last one, or is gone. Comes once. */
+  /** It wants no more frames: its last one is chosen, or it is gone. Comes once. */
   onLeave(subscriber: Subscriber): void;
   /** Its connection is gone. Comes once, after `onLeave`. */
   onClosed(subscriber: Subscriber, reason: CloseReason): void;
@@ -46,14 +47,13 @@ export interface Client {
 
 type State =
   | { readonly kind: 'open' }
-  | { readonly kind: 'blocked'; readonly since: number; readonly pending: Pending | undefined }
+  /** The reader is behind; `pending` is the newest that it has not been written. */
+  | { readonly kind: 'blocked'; readonly since: number; readonly pending: Frame | undefined }
+  /** Behind, and the event that waits is the last. */
+  | { readonly kind: 'finishing'; readonly since: number; readonly last: Frame }
+  /** Everything is written, and has yet to leave. */
   | { readonly kind: 'ending'; readonly since: number }
   | { readonly kind: 'closed' };
-
-interface Pending {
-  readonly frame: Frame;
-  readonly isLast: boolean;
-}
 
 const OPEN: State = { kind: 'open' };
 const CLOSED: State = { kind: 'closed' };
@@ -68,11 +68,11 @@ export class Subscriber implements SinkListener, Sleeper {
   readonly #wheel: Wheel;
   readonly #owner: SubscriberOwner;
   #state: State = OPEN;
-  #hasLeft = false;
   /** Of the state last written. */
   #lastId = NO_ID;
   #pingAt: number;
   #endsAt: number;
+  /** What `#endsAt` is for. */
   #isDraining = false;
   /** The last event, once it is chosen; `slow` when the reader was cut. */
   #reason: CloseReason = 'client';
@@ -100,98 +100,99 @@ export class Subscriber implements SinkListener, Sleeper {
 
   /** The first event: the state, or where the client has that already, a sign of life. */
   start(frame: Frame, lastEventId: string | undefined): void {
-    this.#sink.write(retryLine(this.retryMs()));
+    this.#sink.write(retryLine(this.#retryMs()));
     this.#write(frame.id === lastEventId ? this.#ping(frame.id) : frame);
     this.#reschedule();
   }
 
   /** A newer state. */
   offer(frame: Frame): void {
-    if (this.#hasLeft) return;
-    if (this.#state.kind === 'open') this.#write(frame);
-    else this.#hold({ frame, isLast: false });
+    const state = this.#state;
+    if (state.kind === 'open') this.#write(frame);
+    if (state.kind !== 'blocked') return;
+    if (state.pending !== undefined) this.#policy.tally.skipped++;
+    this.#enter({ ...state, pending: frame });
   }
 
   /** The last event, and then the end. */
   finish(frame: Frame): void {
-    if (this.#hasLeft) return;
+    const state = this.#state;
+    if (state.kind !== 'open' && state.kind !== 'blocked') return;
+    const isOpen = state.kind === 'open';
+    if (!isOpen && state.pending !== undefined) this.#policy.tally.skipped++;
+    const since = isOpen ? this.#policy.clock.now() : state.since;
     this.#reason = frame.event;
-    this.#leave();
-    if (this.#state.kind === 'open') {
-      this.#write(frame);
-      this.#end();
-    } else {
-      this.#hold({ frame, isLast: true });
-    }
+    this.#enter({ kind: 'finishing', since, last: frame });
+    this.#owner.onLeave(this);
+    if (isOpen) this.onDrain();
   }
 
   /** Ends without a verdict: the client is to come back, to whoever serves it then. */
-  release(): void {
+  sendAway(): void {
     const { clock } = this.#policy;
-    this.finish(pingFrame(this.#lastId, clock.wallNow(), this.retryMs()));
+    this.finish(pingFrame(this.#lastId, clock.wallNow(), this.#retryMs()));
   }
 
-  /** The process goes down: {@link release} is due within `windowMs`, at a random moment. */
+  /** The process goes down: {@link sendAway} is due within `windowMs`, at a random moment. */
   drain(windowMs: number): void {
-    const at = this.#policy.clock.now() + this.#policy.random() * windowMs;
-    if (this.#isDraining || this.#hasLeft) return;
+    if (this.#isDraining) return;
+    const { clock, random } = this.#policy;
     this.#isDraining = true;
-    this.#endsAt = Math.min(this.#endsAt, at);
+    this.#endsAt = Math.min(this.#endsAt, clock.now() + random() * windowMs);
     this.#reschedule();
   }
 
+  /** Cuts the connection now. */
   destroy(): void {
     this.#sink.destroy();
   }
 
   onDrain(): void {
     const state = this.#state;
-    if (state.kind !== 'blocked') return;
-    this.#state = OPEN;
-    if (state.pending !== undefined) this.#write(state.pending.frame);
-    if (state.pending?.isLast) this.#end();
-    else this.#reschedule();
+    if (state.kind === 'blocked') {
+      this.#enter(OPEN);
+      if (state.pending !== undefined) this.#write(state.pending);
+    } else if (state.kind === 'finishing') {
+      this.#write(state.last);
+      this.#end();
+    }
   }
 
   onProgress(): void {
     const state = this.#state;
-    const since = this.#policy.clock.now();
-    if (state.kind === 'blocked' || state.kind === 'ending') this.#state = { ...state, since };
+    if ('since' in state) this.#enter({ ...state, since: this.#policy.clock.now() });
   }
 
   onClose(): void {
-    if (this.#state.kind === 'closed') return;
-    this.#state = CLOSED;
-    this.#wheel.cancel(this);
-    this.#leave();
+    const { kind } = this.#state;
+    if (kind === 'closed') return;
+    this.#enter(CLOSED);
+    if (kind === 'open' || kind === 'blocked') this.#owner.onLeave(this);
     this.#owner.onClosed(this, this.#reason);
   }
 
   onWake(now: number): void {
     const state = this.#state;
     const { slowTimeoutMs, pingIntervalMs, streamTimeoutMs } = this.#policy;
-    if (state.kind === 'blocked' || state.kind === 'ending') {
-      if (now >= state.since + slowTimeoutMs) return this.#cut();
+    if ('since' in state && now >= state.since + slowTimeoutMs) {
+      this.#reason = 'slow';
+      this.#sink.destroy();
+      return;
     }
-    if (now >= this.#endsAt && !this.#hasLeft) {
-      if (this.#isDraining) this.release();
+    if (now >= this.#endsAt) {
+      if (this.#isDraining) this.sendAway();
       else this.finish(timeoutFrame(this.#lastId, streamTimeoutMs));
     } else if (now >= this.#pingAt) {
       // After a stall of the process one ping makes up for all that were due.
       this.#pingAt += pingIntervalMs * Math.ceil((now - this.#pingAt + 1) / pingIntervalMs);
       if (state.kind === 'open') this.#write(this.#ping(this.#lastId));
     }
-    return this.#reschedule();
+    this.#reschedule();
   }
 
   /** 2 to 5 s, so that clients that lost their streams together do not return together. */
-  retryMs(): number {
+  #retryMs(): number {
     return Math.floor(2000 + this.#policy.random() * 3000);
-  }
-
-  #cut(): void {
-    this.#reason = 'slow';
-    this.#sink.destroy();
   }
 
   #ping(id: string): Frame {
@@ -201,33 +202,30 @@ export class Subscriber implements SinkListener, Sleeper {
   #write(frame: Frame): void {
     this.#lastId = frame.id;
     this.#policy.tally[frame.event]++;
-    if (this.#sink.write(frame.bytes)) return;
-    this.#state = { kind: 'blocked', since: this.#policy.clock.now(), pending: undefined };
-    this.#reschedule();
-  }
-
-  #hold(pending: Pending): void {
-    if (this.#state.kind !== 'blocked') return;
-    if (this.#state.pending !== undefined) this.#policy.tally.skipped++;
-    this.#state = { ...this.#state, pending };
+    const isTaken = this.#sink.write(frame.bytes);
+    if (isTaken || this.#state.kind !== 'open') return;
+    this.#enter({ kind: 'blocked', since: this.#policy.clock.now(), pending: undefined });
   }
 
   #end(): void {
-    this.#state = { kind: 'ending', since: this.#policy.clock.now() };
-    this.#reschedule();
+    if (this.#state.kind === 'closed') return;
+    this.#enter({ kind: 'ending', since: this.#policy.clock.now() });
     this.#sink.end();
   }
 
-  #leave(): void {
-    if (this.#hasLeft) return;
-    this.#hasLeft = true;
-    this.#owner.onLeave(this);
+  #enter(next: State): void {
+    this.#state = next;
+    if (next.kind === 'closed') this.#wheel.cancel(this);
+    else this.#reschedule();
   }
 
+  /** Awake when the first thing is due that its state knows. */
   #reschedule(): void {
     const state = this.#state;
+    if (state.kind === 'closed') return;
     const stalledAt = 'since' in state ? state.since + this.#policy.slowTimeoutMs : Infinity;
-    const nextAt = this.#hasLeft ? Infinity : Math.min(this.#pingAt, this.#endsAt);
-    if (state.kind !== 'closed') this.#wheel.schedule(this, Math.min(stalledAt, nextAt));
+    const isFollowing = state.kind === 'open' || state.kind === 'blocked';
+    const nextAt = isFollowing ? Math.min(this.#pingAt, this.#endsAt) : Infinity;
+    this.#wheel.schedule(this, Math.min(stalledAt, nextAt));
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Clock, Timer } from '../core/clock.ts';
+import { MultiMap } from '../core/multimap.ts';
 
 /** Everything on the wheel is late by up to this much. */
 export const TICK_MS = 50;
@@ -18,7 +19,7 @@ export interface Sleeper {
 /** Wakes sleepers, each at most {@link TICK_MS} late. */
 export class Wheel {
   readonly #clock: Clock;
-  readonly #slots = new Map<number, Set<Sleeper>>();
+  readonly #slots = new MultiMap<number, Sleeper>();
   #done: number;
   #timer: Timer | undefined;
 
@@ -34,16 +35,12 @@ export class Wheel {
     if (sleeper.slot === slot) return;
     this.cancel(sleeper);
     sleeper.slot = slot;
-    const sleepers = this.#slots.get(slot);
-    if (sleepers === undefined) this.#slots.set(slot, new Set([sleeper]));
-    else sleepers.add(sleeper);
+    this.#slots.add(slot, sleeper);
     this.#timer ??= this.#untilNextSlot();
   }
 
   cancel(sleeper: Sleeper): void {
-    const sleepers = this.#slots.get(sleeper.slot);
-    sleepers?.delete(sleeper);
-    if (sleepers?.size === 0) this.#slots.delete(sleeper.slot);
+    this.#slots.delete(sleeper.slot, sleeper);
     sleeper.slot = -1;
     if (this.#slots.size > 0 || this.#timer === undefined) return;
     this.#clock.clearTimeout(this.#timer);
@@ -63,8 +60,7 @@ export class Wheel {
     const last = slotOf(now);
     this.#timer = this.#untilNextSlot();
     while (this.#done < last && this.#slots.size > 0) {
-      const sleepers = this.#slots.get(++this.#done);
-      for (const sleeper of sleepers ?? []) {
+      for (const sleeper of this.#slots.get(++this.#done)) {
         this.cancel(sleeper);
         sleeper.onWake(now);
       }

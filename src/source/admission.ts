@@ -11,20 +11,27 @@ import type { Snapshot } from '../core/execution.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Admission, ApiKey, Refused } from '../core/run-source.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
+import { Memory } from './memory.ts';
 
 /** How long upstream's yes and no to a key are believed. */
 const YES_MS = 60_000;
 const NO_MS = 5_000;
 /** Requests for a proof under way at once; above it newcomers are told to come back. */
 const MAX_PENDING = 2000;
-/** Proofs kept at most, and characters of run state kept with them; the oldest go first. */
-const MAX_PROOFS = 50_000;
-const MAX_CHARS = 64 * 1024 * 1024;
+/** Apart from each other, so that invented keys cannot push good ones out. */
+const YES_LIMITS = { entries: 50_000, chars: 64 * 1024 * 1024 };
+const NO_LIMITS = { entries: 10_000, chars: Infinity };
 
-type Proof =
-  | { readonly kind: 'yes'; readonly until: number; readonly shown: Shown }
-  | { readonly kind: 'no'; readonly until: number; readonly since: number;
-      readonly refusal: Refusal };
+interface Yes {
+  readonly shown: Shown;
+  /** When this key itself was last shown the run; the state may be newer. */
+  readonly provedAt: number;
+}
+
+interface Denial {
+  readonly askedAt: number;
+  readonly refusal: Refusal;
+}
 
 /** What admissions need of their surroundings. */
 export interface AdmissionPolicy {
@@ -43,17 +50,18 @@ export interface AdmissionPolicy {
 export class Admissions {
   readonly #policy: AdmissionPolicy;
   readonly #pending = new Map<string, Promise<Admission>>();
-  /** Oldest first: an entry that is renewed goes to the end. */
-  readonly #proofs = new Map<string, Proof>();
-  #chars = 0;
+  readonly #yes: Memory<Yes>;
+  readonly #no: Memory<Denial>;
 
   constructor(policy: AdmissionPolicy) {
     this.#policy = policy;
+    this.#yes = new Memory(policy.clock, YES_LIMITS);
+    this.#no = new Memory(policy.clock, NO_LIMITS);
   }
 
   /** Requests under way, and proofs remembered. */
   get size(): { pending: number; proofs: number } {
-    return { pending: this.#pending.size, proofs: this.#proofs.size };
+    return { pending: this.#pending.size, proofs: this.#yes.size + this.#no.size };
   }
 
   async admit(runId: string, key: ApiKey): Promise<Admission> {
@@ -73,38 +81,47 @@ export class Admissions {
 
   /** The state that was last shown to this key, while its yes holds. */
   shownTo(runId: string, key: ApiKey): Shown | undefined {
-    const proof = this.#proof(nameOf(runId, key));
-    return proof?.kind === 'yes' ? proof.shown : undefined;
+    return this.#yes.get(nameOf(runId, key))?.shown;
   }
 
-  /** Upstream said yes, to a proof or to a poll. */
+  /** Upstream said yes, to a proof or to a poll. What was asked for later counts. */
   renew(shown: Shown): void {
     const name = nameOf(shown.runId, shown.key);
-    const before = this.#proof(name);
-    // A slow yes may be older than a no that came meanwhile.
-    if (before?.kind === 'no' && before.since > shown.askedAt) return;
-    this.#remember(name, { kind: 'yes', until: shown.askedAt + YES_MS, shown });
+    if ((this.#no.get(name)?.askedAt ?? -Infinity) > shown.askedAt) return;
+    this.#no.delete(name);
+    const before = this.#yes.get(name);
+    const provedAt = Math.max(shown.askedAt, before?.provedAt ?? -Infinity);
+    const isNewer = before !== undefined && before.shown.askedAt > shown.askedAt
+      && before.shown.reading.snapshot.identity === shown.reading.snapshot.identity;
+    this.#believe(name, { shown: isNewer ? before.shown : shown, provedAt });
   }
 
-  deny(runId: string, key: ApiKey, refusal: Refusal): void {
-    const since = this.#policy.clock.now();
-    const until = since + NO_MS;
-    this.#remember(nameOf(runId, key), { kind: 'no', until, since, refusal });
-  }
-
-  /** The run is over: a key whose yes still holds is shown the end without asking again. */
-  settle(runId: string, key: ApiKey, reading: Reading): void {
+  /** Upstream said no, to what was asked for at `askedAt`. False: a later yes stands. */
+  deny(runId: string, key: ApiKey, refusal: Refusal, askedAt: number): boolean {
     const name = nameOf(runId, key);
-    const proof = this.#proof(name);
-    if (proof?.kind !== 'yes') return;
-    this.#remember(name, { ...proof, shown: { ...proof.shown, reading } });
+    if ((this.#yes.get(name)?.provedAt ?? -Infinity) > askedAt) return false;
+    this.#yes.delete(name);
+    if ((this.#no.get(name)?.askedAt ?? -Infinity) > askedAt) return true;
+    this.#no.set(name, { askedAt, refusal }, this.#policy.clock.now() + NO_MS, 0);
+    return true;
+  }
+
+  /** What its poller knew when `key` left it: no state is shown to the key after a newer one. */
+  settle(shown: Shown): void {
+    const name = nameOf(shown.runId, shown.key);
+    const provedAt = this.#yes.get(name)?.provedAt;
+    if (provedAt !== undefined) this.#believe(name, { shown, provedAt });
+  }
+
+  #believe(name: string, yes: Yes): void {
+    this.#yes.set(name, yes, yes.provedAt + YES_MS, charsOf(yes.shown));
   }
 
   #remembered(name: string): Admission | undefined {
-    const proof = this.#proof(name);
-    if (proof === undefined) return undefined;
-    if (proof.kind === 'no') return refused(proof.refusal);
-    const { shown } = proof;
+    const denial = this.#no.get(name);
+    if (denial !== undefined) return refused(denial.refusal);
+    const shown = this.#yes.get(name)?.shown;
+    if (shown === undefined) return undefined;
     const { snapshot } = shown.reading;
     const { clock, freshMs, live } = this.#policy;
     const isFresh = snapshot.terminal !== undefined || clock.now() - shown.askedAt < freshMs;
@@ -121,39 +138,16 @@ export class Admissions {
         const shown = { runId, key, reading: answer.reading, askedAt };
         this.renew(shown);
         onShown(shown);
+        const denial = this.#no.get(nameOf(runId, key));
+        if (denial !== undefined) return refused(denial.refusal);
         return admitted(shown, live(shown) ?? answer.reading.snapshot);
       }
       case 'refused':
-        this.deny(runId, key, answer.refusal);
+        this.deny(runId, key, answer.refusal, askedAt);
         return refused(answer.refusal);
       case 'trouble':
         return refused(answer.refusal);
     }
-  }
-
-  #proof(name: string): Proof | undefined {
-    const proof = this.#proofs.get(name);
-    if (proof === undefined || proof.until > this.#policy.clock.now()) return proof;
-    this.#forget(name, proof);
-    return undefined;
-  }
-
-  #remember(name: string, proof: Proof): void {
-    const before = this.#proofs.get(name);
-    if (before !== undefined) this.#forget(name, before);
-    this.#proofs.set(name, proof);
-    this.#chars += charsOf(proof);
-    const now = this.#policy.clock.now();
-    for (const [oldName, old] of this.#proofs) {
-      const isOver = this.#proofs.size > MAX_PROOFS || this.#chars > MAX_CHARS;
-      if (!isOver && old.until > now) break;
-      this.#forget(oldName, old);
-    }
-  }
-
-  #forget(name: string, proof: Proof): void {
-    this.#proofs.delete(name);
-    this.#chars -= charsOf(proof);
   }
 }
 
@@ -166,6 +160,4 @@ const admitted = ({ runId, key }: Shown, snapshot: Snapshot): Admission =>
   ({ kind: 'admitted', runId, key, snapshot });
 
 /** The body and the text of it are both held. */
-function charsOf(proof: Proof): number {
-  return proof.kind === 'yes' ? 2 * proof.shown.reading.body.length : 0;
-}
+const charsOf = ({ reading }: Shown): number => 2 * reading.snapshot.data.length;

@@ -13,7 +13,8 @@ import type { Exchange } from './upstream.ts';
 
 /** A state as it was read, with the bytes it came from: the same bytes are the same state. */
 export interface Reading {
-  readonly body: Buffer;
+  /** Undefined where only the state was kept. */
+  readonly body: Buffer | undefined;
   readonly snapshot: Snapshot;
 }
 
@@ -61,7 +62,7 @@ type Complete = Extract<Exchange, { kind: 'answer' }>;
 
 function readComplete(answer: Complete, question: Question): Answer {
   const { status, headers } = answer;
-  if (status >= 200 && status < 300) return readState(answer, question);
+  if (status >= 200 && status < 300 && status !== 206) return readState(answer, question);
   const { wallNow } = question;
   const retryAfterMs = parseRetryAfter(headers['retry-after'], headers.date, wallNow);
   const again = retryAfterMs === undefined ? {} : { retryAfterMs };
@@ -84,7 +85,7 @@ function readComplete(answer: Complete, question: Question): Answer {
 
 function readState(answer: Complete, { runId, known, mapping }: Question): Answer {
   const { body, headers } = answer;
-  if (known?.body.equals(body)) return { kind: 'state', reading: known };
+  if (known?.body?.equals(body)) return { kind: 'state', reading: known };
   const encoding = headers['content-encoding'] ?? 'identity';
   if (encoding !== 'identity') return trouble('UPSTREAM_INVALID', `encoded as ${encoding}`);
   const parsed = parseExecution(runId, body, mapping);
@@ -93,17 +94,20 @@ function readState(answer: Complete, { runId, known, mapping }: Question): Answe
     : trouble('UPSTREAM_INVALID', parsed.why);
 }
 
+const CODE = /^[A-Z][A-Z0-9_]{0,63}$/;
+
 /** Upstream's own words, where its body has the envelope and they do not repeat the key. */
-function readRefusal(code: ErrorCode, { body }: Complete, { key }: Question): Answer {
+function readRefusal(code: ErrorCode, { status, body }: Complete, { key }: Question): Answer {
   const ours = refuse(code);
   const theirs = readEnvelope(body);
   const { error: text, code: name } = theirs ?? {};
+  const isGone = status === 410; // its code may be anything; here it is missing all the same
   const isPlain = (said: unknown): said is string =>
     typeof said === 'string' && !said.includes(key.value);
   const refusal = {
     ...ours,
     ...(isPlain(text) && { error: text.slice(0, 300) }),
-    ...(isPlain(name) && /^[A-Z][A-Z0-9_]{0,63}$/.test(name) && { code: name }),
+    ...(isPlain(name) && CODE.test(name) && !isGone && { code: name }),
   };
   return { kind: 'refused', refusal };
 }

@@ -1,7 +1,7 @@
 /** One observer's interest in a poller: which keys it watches for, and whether it still does. */
 
 import type { Snapshot } from '../core/execution.ts';
-import type { Admitted, ApiKey, RunObserver, Watch } from '../core/run-source.ts';
+import type { Admitted, ApiKey, Loss, RunObserver, Watch } from '../core/run-source.ts';
 
 /** What a watch asks of its poller. */
 export interface Watched {
@@ -10,6 +10,7 @@ export interface Watched {
   /** This watch no longer holds `key`; another one may. */
   dropTurn(key: string): void;
   forget(watch: PollerWatch): void;
+  onThrown(error: unknown): void;
 }
 
 /** One observer's interest, with the keys it watches for. */
@@ -31,7 +32,12 @@ export class PollerWatch implements Watch {
   tell(snapshot: Snapshot): void {
     if (this.keys.size === 0 || snapshot.id === this.#toldId) return;
     this.#toldId = snapshot.id;
-    this.observer.onSnapshot(snapshot);
+    this.#guard(() => this.observer.onSnapshot(snapshot));
+  }
+
+  /** Of a key that it does not hold it is told nothing. */
+  lose(key: string, loss: Loss): void {
+    if (this.keys.delete(key)) this.#guard(() => this.observer.onLost(key, loss));
   }
 
   hold({ key, snapshot }: Admitted): void {
@@ -42,7 +48,8 @@ export class PollerWatch implements Watch {
       return;
     }
     queueMicrotask(() => {
-      if (!this.#isStopped) this.observer.onLost(key.value, { kind: 'moved' });
+      if (this.#isStopped) return;
+      this.#guard(() => this.observer.onLost(key.value, { kind: 'moved' }));
     });
   }
 
@@ -53,5 +60,15 @@ export class PollerWatch implements Watch {
   stop(): void {
     this.#isStopped = true;
     this.#poller.forget(this);
+  }
+
+  /** One observer that throws must not keep the news from the others. */
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#poller.onThrown(error);
+      this.stop();
+    }
   }
 }

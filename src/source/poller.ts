@@ -30,15 +30,30 @@ export interface PollerPolicy {
 export interface PollerOwner {
   /** `key` was shown the run once more; to be given to {@link Poller.take}. */
   onProved(shown: Shown, poller: Poller): void;
-  onRefused(runId: string, key: ApiKey, refusal: Refusal): void;
+  /** False: a later yes to this key stands. */
+  onRefused(runId: string, key: ApiKey, refusal: Refusal, askedAt: number): boolean;
+  /** Nobody watches with this key any more, or the run is over: the newest that it may know. */
+  onLeft(shown: Shown): void;
+  /** An observer threw; it is told nothing more. */
+  onThrown(error: unknown): void;
   /** No more polls: the run is over, or nobody watches any more. */
   onEnded(poller: Poller): void;
 }
 
 type State =
-  | { readonly kind: 'waiting'; readonly timer: Timer; readonly failures: number }
-  | { readonly kind: 'fetching'; readonly failures: number }
+  | { readonly kind: 'waiting'; readonly timer: Timer; readonly pace: Pace }
+  | { readonly kind: 'fetching'; readonly pace: Pace }
   | { readonly kind: 'ended' };
+
+/** Why the next poll comes when it does. */
+interface Pace {
+  /** Polls in a row that met trouble. */
+  readonly failures: number;
+  /** Not after an interval, but at once, because the poll before it lost its key. */
+  readonly isHurried: boolean;
+}
+
+const STEADY: Pace = { failures: 0, isHurried: false };
 
 /** Polls one run until it is over or nobody watches. */
 export class Poller {
@@ -63,15 +78,9 @@ export class Poller {
     // Runs that were joined in the same instant do not stay in step.
     const { pollIntervalMs, random, clock } = policy;
     const firstMs = pollIntervalMs * (0.75 + 0.25 * random());
-    this.#state = this.#wait(Math.max(0, askedAt + firstMs - clock.now()), 0);
-  }
-
-  get keys(): ApiKey[] {
-    return this.#rotation.keys;
-  }
-
-  get reading(): Reading {
-    return this.#reading;
+    const delayMs = Math.max(0, askedAt + firstMs - clock.now());
+    const timer = clock.setTimeout(() => void this.#poll(), delayMs);
+    this.#state = { kind: 'waiting', timer, pace: STEADY };
   }
 
   get snapshot(): Snapshot {
@@ -107,15 +116,17 @@ export class Poller {
     const changed = snapshot.id !== this.snapshot.id;
     this.#reading = reading;
     if (snapshot.terminal !== undefined) this.#end();
+    else if (this.#state.kind === 'waiting' && this.#state.pace.failures > 0) {
+      // Somebody else was answered: upstream is back before the backoff is over.
+      this.#wait(this.#policy.pollIntervalMs, STEADY);
+    }
     if (changed) for (const watch of [...this.#watches]) watch.tell(snapshot);
   }
 
   /** Lets go of a key, and tells those who watch with it. */
   lose(key: string, loss: Loss): void {
     this.#rotation.delete(key);
-    for (const watch of [...this.#watches]) {
-      if (watch.keys.delete(key)) watch.observer.onLost(key, loss);
-    }
+    for (const watch of [...this.#watches]) watch.lose(key, loss);
     this.#endIfUnwatched();
   }
 
@@ -126,7 +137,7 @@ export class Poller {
   /** The end of one watch's interest in a key; another watch may hold it still. */
   dropTurn(key: string): void {
     for (const watch of this.#watches) if (watch.keys.has(key)) return;
-    this.#rotation.delete(key);
+    this.#leave(key);
     this.#endIfUnwatched();
   }
 
@@ -143,17 +154,32 @@ export class Poller {
     this.#end();
   }
 
-  #wait(delayMs: number, failures: number): State {
+  onThrown(error: unknown): void {
+    this.#owner.onThrown(error);
+  }
+
+  #enter(next: State): void {
+    if (this.#state.kind === 'waiting') this.#policy.clock.clearTimeout(this.#state.timer);
+    this.#state = next;
+  }
+
+  #wait(delayMs: number, pace: Pace): void {
     const timer = this.#policy.clock.setTimeout(() => void this.#poll(), delayMs);
-    return { kind: 'waiting', timer, failures };
+    this.#enter({ kind: 'waiting', timer, pace });
   }
 
   #end(): void {
-    const state = this.#state;
-    if (state.kind === 'ended') return;
-    if (state.kind === 'waiting') this.#policy.clock.clearTimeout(state.timer);
-    this.#state = { kind: 'ended' };
+    if (this.#state.kind === 'ended') return;
+    this.#enter({ kind: 'ended' });
+    for (const key of this.#rotation.keys) this.#leave(key.value);
     this.#owner.onEnded(this);
+  }
+
+  #leave(key: string): void {
+    const left = this.#rotation.delete(key);
+    if (left === undefined) return;
+    const { runId } = this;
+    this.#owner.onLeft({ runId, key: left, reading: this.#reading, askedAt: this.#askedAt });
   }
 
   #endIfUnwatched(): void {
@@ -161,9 +187,9 @@ export class Poller {
   }
 
   async #poll(): Promise<void> {
+    if (this.#state.kind !== 'waiting') return;
     const key = this.#rotation.next();
-    if (this.#state.kind !== 'waiting' || key === undefined) return;
-    this.#state = { kind: 'fetching', failures: this.#state.failures };
+    this.#enter({ kind: 'fetching', pace: this.#state.pace });
     const askedAt = this.#policy.clock.now();
     const answer = await this.#policy.fetch(this.runId, key, this.#reading);
     this.#onAnswer(answer, key, askedAt);
@@ -177,38 +203,38 @@ export class Poller {
     const inOneInterval = Math.max(askedAt + pollIntervalMs - clock.now(), pollIntervalMs / 2);
     switch (answer.kind) {
       case 'state':
-        this.#state = this.#wait(inOneInterval, 0);
+        this.#wait(inOneInterval, STEADY);
         this.#rotation.found(key.value);
         this.#owner.onProved({ runId: this.runId, key, reading: answer.reading, askedAt }, this);
         return;
       case 'refused': {
-        const isMissing = answer.refusal.status === 404;
-        // With a key out of the way the others are not made to wait for their turn.
-        this.#state = this.#wait(isMissing ? inOneInterval : 0, 0);
-        if (isMissing) this.#onMissing(key, answer.refusal);
-        else this.#refuse(key, answer.refusal);
+        this.#wait(inOneInterval, STEADY);
+        const keys = this.#rotation.size;
+        this.#onRefused(answer.refusal, key, askedAt);
+        // With a key out of the way the others are not made to wait for their turn; but a whole
+        // workspace that was closed is not asked for, key after key, in one burst.
+        const isLess = this.#rotation.size > 0 && this.#rotation.size < keys;
+        if (isLess && !fetching.pace.isHurried) this.#wait(0, { failures: 0, isHurried: true });
         return;
       }
       case 'trouble': {
-        const failures = fetching.failures + 1;
+        const failures = fetching.pace.failures + 1;
         const { retryAfterMs } = answer.refusal;
         const delayMs = backoffMs(failures, pollIntervalMs, retryAfterMs, random);
-        this.#state = this.#wait(delayMs, failures);
+        this.#wait(delayMs, { failures, isHurried: false });
         return;
       }
     }
   }
 
-  #onMissing(key: ApiKey, refusal: Refusal): void {
-    const missing = this.#rotation.missed(key.value);
-    if (missing.key) this.#refuse(key, refusal);
-    if (!missing.all) return;
-    const gone = refuse('NOT_FOUND', { error: 'The run is gone' });
-    for (const each of this.#rotation.keys) this.#refuse(each, gone);
-  }
-
-  #refuse(key: ApiKey, refusal: Refusal): void {
-    this.#owner.onRefused(this.runId, key, refusal);
-    this.lose(key.value, { kind: 'refused', refusal });
+  #onRefused(refusal: Refusal, key: ApiKey, askedAt: number): void {
+    const isMissing = refusal.status === 404;
+    // A key that has not missed the run itself is not refused for others, but asked for next.
+    const refused = isMissing ? this.#rotation.missed(key) : [key];
+    for (const each of refused) {
+      const own = each === key ? refusal : refuse('NOT_FOUND', { error: 'The run is gone' });
+      const counts = this.#owner.onRefused(this.runId, each, own, askedAt);
+      if (counts) this.lose(each.value, { kind: 'refused', refusal: own });
+    }
   }
 }

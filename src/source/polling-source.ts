@@ -6,6 +6,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { StatusMapping } from '../core/execution.ts';
 import type { Logger } from '../core/log.ts';
+import { MultiMap } from '../core/multimap.ts';
 import type { MetricName, Metrics } from '../core/metrics.ts';
 import type {
   Admission, Admitted, ApiKey, RunObserver, RunSource, Watch,
@@ -13,6 +14,7 @@ import type {
 import { Admissions } from './admission.ts';
 import { readAnswer } from './answer.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
+import { Memory } from './memory.ts';
 import { Poller } from './poller.ts';
 import type { PollerOwner, PollerPolicy } from './poller.ts';
 import type { Upstream } from './upstream.ts';
@@ -28,6 +30,11 @@ export interface PollingOptions {
   readonly metrics: Metrics;
 }
 
+/** How long an end is remembered, and of how many runs. */
+const END_MS = 600_000;
+const END_LIMITS = { entries: 20_000, chars: 64 * 1024 * 1024 };
+const WARN_MS = 60_000;
+
 type Asked = [runId: string, key: ApiKey, known: Reading | undefined];
 
 /** All pollers and proofs of this gateway. */
@@ -37,12 +44,17 @@ export class PollingSource implements RunSource {
   readonly #policy: PollerPolicy;
   readonly #owner: PollerOwner;
   /** Mostly one a run; more when its id means different runs to different keys. */
-  readonly #pollers = new Map<string, Set<Poller>>();
-  #isTroubled = false;
+  readonly #pollers = new MultiMap<string, Poller>();
+  /** The first end of each run, by what proves it the same; later states of it are ignored. */
+  readonly #ends: Memory<Reading>;
+  #isClosed = false;
+  #troubles = 0;
+  #warnedAt = -Infinity;
 
   constructor(options: PollingOptions) {
     const { clock, random, pollIntervalMs, metrics } = options;
     this.#options = options;
+    this.#ends = new Memory(clock, END_LIMITS);
     const fetchFor = (metric: MetricName) => (...asked: Asked): Promise<Answer> => {
       metrics.count(metric);
       return this.#fetch(...asked);
@@ -58,15 +70,17 @@ export class PollingSource implements RunSource {
         this.#admissions.renew(shown);
         poller.take(shown);
       },
-      onRefused: (runId, key, refusal) => this.#admissions.deny(runId, key, refusal),
-      onEnded: (poller) => this.#onEnded(poller),
+      onRefused: (...refused) => this.#admissions.deny(...refused),
+      onLeft: (shown) => this.#admissions.settle(shown),
+      onThrown: (error) => options.log.error('an observer threw', { error: String(error) }),
+      onEnded: (poller) => this.#pollers.delete(poller.runId, poller),
     };
   }
 
   /** Live pollers, proofs under way and proofs remembered. */
   get size(): { pollers: number; pending: number; proofs: number } {
     let pollers = 0;
-    for (const ofRun of this.#pollers.values()) pollers += ofRun.size;
+    for (const ofRun of this.#pollers.sets()) pollers += ofRun.size;
     return { pollers, ...this.#admissions.size };
   }
 
@@ -78,18 +92,19 @@ export class PollingSource implements RunSource {
     const { runId, key, snapshot } = admitted;
     // The proof may have been dropped to make room for others: then the next poll is due now.
     const shown = this.#admissions.shownTo(runId, key)
-      ?? { runId, key, reading: { body: Buffer.alloc(0), snapshot }, askedAt: -Infinity };
+      ?? { runId, key, reading: { body: undefined, snapshot }, askedAt: -Infinity };
     const poller = this.#find(shown) ?? this.#start(shown);
     return poller.watch(admitted, observer);
   }
 
   close(): void {
-    for (const ofRun of this.#pollers.values()) for (const poller of ofRun) poller.close();
+    this.#isClosed = true;
+    for (const ofRun of this.#pollers.sets()) for (const poller of ofRun) poller.close();
     this.#options.upstream.close();
   }
 
   #find({ runId, key, reading }: Shown): Poller | undefined {
-    for (const poller of this.#pollers.get(runId) ?? []) {
+    for (const poller of this.#pollers.get(runId)) {
       if (poller.serves(key, reading.snapshot)) return poller;
     }
     return undefined;
@@ -97,18 +112,9 @@ export class PollingSource implements RunSource {
 
   #start(shown: Shown): Poller {
     const poller = new Poller(shown, this.#policy, this.#owner);
-    const ofRun = this.#pollers.get(shown.runId) ?? new Set();
-    this.#pollers.set(shown.runId, ofRun.add(poller));
+    this.#pollers.add(shown.runId, poller);
+    if (this.#isClosed) poller.close();
     return poller;
-  }
-
-  #onEnded(poller: Poller): void {
-    const { runId, reading, keys } = poller;
-    const ofRun = this.#pollers.get(runId);
-    ofRun?.delete(poller);
-    if (ofRun?.size === 0) this.#pollers.delete(runId);
-    if (reading.snapshot.terminal === undefined) return;
-    for (const key of keys) this.#admissions.settle(runId, key, reading);
   }
 
   async #fetch(...[runId, key, known]: Asked): Promise<Answer> {
@@ -117,18 +123,30 @@ export class PollingSource implements RunSource {
     const wallNow = clock.wallNow();
     const answer = readAnswer(exchange, { runId, key, known, mapping, wallNow });
     this.#options.metrics.count('runcast_upstream_answers_total', answer.kind);
-    this.#report(answer);
-    return answer;
+    if (answer.kind === 'trouble') this.#report(answer.why);
+    if (answer.kind !== 'state') return answer;
+    return { kind: 'state', reading: this.#firstEnd(answer.reading, key) };
   }
 
-  /** One line when trouble begins and one when it is over, not one a poll. */
-  #report(answer: Answer): void {
-    const { log } = this.#options;
-    const isTrouble = answer.kind === 'trouble';
-    if (isTrouble) log.debug('upstream trouble', { why: answer.why });
-    if (isTrouble === this.#isTroubled) return;
-    this.#isTroubled = isTrouble;
-    if (isTrouble) log.warn('upstream is in trouble; streams wait', { why: answer.why });
-    else log.info('upstream answers again');
+  /** An upstream of several machines may take back an end that it has told; we do not. */
+  #firstEnd(reading: Reading, key: ApiKey): Reading {
+    const { identity, runId, terminal, data } = reading.snapshot;
+    const name = identity ?? `${runId} ${key.value}`;
+    const end = this.#ends.get(name);
+    if (end !== undefined || terminal === undefined) return end ?? reading;
+    this.#ends.set(name, reading, this.#options.clock.now() + END_MS, 2 * data.length);
+    return reading;
+  }
+
+  /** A line a minute while there is trouble, not one a poll. */
+  #report(why: string): void {
+    const { log, clock } = this.#options;
+    if (this.#isClosed) return;
+    log.debug('upstream trouble', { why });
+    this.#troubles++;
+    if (clock.now() - this.#warnedAt < WARN_MS) return;
+    log.warn('upstream is in trouble; streams wait', { why, requests: this.#troubles });
+    this.#troubles = 0;
+    this.#warnedAt = clock.now();
   }
 }

@@ -3,9 +3,14 @@
  * at no extra cost. Also counts the polls in a row that did not find the run.
  */
 
+import assert from 'node:assert';
+
 import type { ApiKey } from '../core/run-source.ts';
 
-/** A 404 or 410 is believed when it lasts this many polls: a new run may show up late. */
+/**
+ * A 404 or 410 is believed when it lasts this many polls, trouble in between not counted: a new
+ * run may show up late.
+ */
 export const MISSING_POLLS = 3;
 
 interface Turn {
@@ -41,14 +46,17 @@ export class Rotation {
     if (!this.#turns.has(key.value)) this.#turns.set(key.value, { key, missing: 0 });
   }
 
-  delete(key: string): void {
+  /** The key, if it was in it. */
+  delete(key: string): ApiKey | undefined {
+    const turn = this.#turns.get(key);
     this.#turns.delete(key);
+    return turn?.key;
   }
 
   /** The key whose turn it is; it goes to the end. */
-  next(): ApiKey | undefined {
+  next(): ApiKey {
     const [turn] = this.#turns.values();
-    if (turn === undefined) return undefined;
+    assert(turn, 'somebody watches');
     this.#turns.delete(turn.key.value);
     this.#turns.set(turn.key.value, turn);
     return turn.key;
@@ -61,11 +69,16 @@ export class Rotation {
     if (turn !== undefined) turn.missing = 0;
   }
 
-  /** The run was not shown to `key`: has it been missing long enough, for the key or for all? */
-  missed(key: string): { key: boolean; all: boolean } {
+  /**
+   * The run was not shown to `key`: who is to be refused now? The key, when that was its third
+   * time in a row; all who missed the run, when it was missing three times in a row to whomever.
+   */
+  missed(key: ApiKey): ApiKey[] {
     this.#missing++;
-    const turn = this.#turns.get(key);
-    if (turn !== undefined) turn.missing++;
-    return { key: (turn?.missing ?? 0) >= MISSING_POLLS, all: this.#missing >= MISSING_POLLS };
+    const turn = this.#turns.get(key.value);
+    if (turn === undefined) return [];
+    turn.missing++;
+    if (this.#missing < MISSING_POLLS) return turn.missing < MISSING_POLLS ? [] : [turn.key];
+    return [...this.#turns.values()].filter((each) => each.missing > 0).map((each) => each.key);
   }
 }

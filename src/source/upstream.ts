@@ -40,6 +40,8 @@ export class Upstream {
   readonly #clock: Clock;
   readonly #agent: http.Agent;
   readonly #request: typeof http.request;
+  /** How to end each request under way, those included that wait for a socket. */
+  readonly #open = new Set<() => void>();
   #isClosed = false;
 
   constructor(options: UpstreamOptions, clock: Clock) {
@@ -68,6 +70,7 @@ export class Upstream {
   /** Requests under way fail, and so do later ones. */
   close(): void {
     this.#isClosed = true;
+    for (const end of this.#open) end();
     this.#agent.destroy();
   }
 
@@ -76,32 +79,36 @@ export class Upstream {
   ): void {
     const { url, timeoutMs } = this.#options;
     const { hostname, port } = url;
-    let request: http.ClientRequest;
+    let request: http.ClientRequest | undefined;
     let hasBegun = false;
     let done = false;
     const settle = (exchange: Exchange): void => {
       if (done) return;
       done = true;
       this.#clock.clearTimeout(deadline);
-      if (exchange.kind !== 'answer') request.destroy();
+      this.#open.delete(end);
+      if (exchange.kind !== 'answer') request?.destroy();
       resolve(exchange);
     };
+    const end = (): void => settle({ kind: 'broken', why: 'closed' });
+    this.#open.add(end);
     const send = (again: boolean): void => {
       const host = hostname.replace(/^\[|\]$/g, '');
       const agent = again ? false : this.#agent; // another idle socket may be as stale
-      request = this.#request({ agent, hostname: host, port, path, headers, method: 'GET' });
-      request.on('response', (response) => {
+      const sent = this.#request({ agent, hostname: host, port, path, headers, method: 'GET' });
+      request = sent;
+      sent.on('response', (response) => {
         hasBegun = true;
         this.#collect(response, settle);
       });
-      request.on('error', (error: NodeJS.ErrnoException) => {
+      sent.on('error', (error: NodeJS.ErrnoException) => {
         // An idle socket may be closed by the other side just as it is used again: that says
         // nothing about upstream, so it is tried once more on the same deadline.
-        const isStale = request.reusedSocket && /^(ECONNRESET|EPIPE)$/.test(error.code ?? '');
-        if (isStale && !hasBegun && !done && !again && !this.#isClosed) send(true);
+        const isStale = sent.reusedSocket && /^(ECONNRESET|EPIPE)$/.test(error.code ?? '');
+        if (isStale && !hasBegun && !done && !again) send(true);
         else settle({ kind: 'broken', why: error.code ?? error.message });
       });
-      request.end();
+      sent.end();
     };
     const deadline = this.#clock.setTimeout(() => settle({ kind: 'late' }), timeoutMs);
     send(false);

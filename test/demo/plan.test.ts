@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { planFor, type PlanOptions } from '../../src/demo/plan.ts';
+import { planFor, type PlanOptions } from '../../src/demo/run.ts';
 
 const options: PlanOptions = { outputs: 5, failRate: 0.2, durationMs: [10_000, 40_000], pace: 1 };
 const ids = Array.from({ length: 2_000 }, (_, index) => `run-${index}`);

@@ -309,7 +309,7 @@ describe('the end of a stream', () => {
   it('without a verdict is a ping with a retry and the id of what was sent last', () => {
     const stream = Stream.open({ random: () => 0.5 });
     stream.subscriber.offer(frame(step(4)));
-    stream.subscriber.release();
+    stream.subscriber.sendAway();
     const { last } = stream.sink;
     assert.deepEqual([last?.event, last?.id, last?.retry], ['ping', step(4).id, 3_500]);
     assert.equal(stream.sink.isEnded, true);
@@ -351,7 +351,7 @@ describe('a connection that goes away', () => {
       stream.subscriber.onClose();
       stream.subscriber.offer(frame(step(9)));
       stream.subscriber.finish(frame(over()));
-      stream.subscriber.release();
+      stream.subscriber.sendAway();
       stream.subscriber.drain(1_000);
       stream.sink.drainUnasked();
       assert.equal(stream.clock.pending, 0);

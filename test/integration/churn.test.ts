@@ -172,7 +172,26 @@ export function resourceTests(): void {
   });
 }
 
+export function idleTests(): void {
+  it('a poll that is far away goes with the last who wanted it', async (t) => {
+    const gateway = await gatewayFor(t, startGateway, { pollIntervalMs: 600_000 });
+    const timers = (): number => resources()['Timeout'] ?? 0;
+    const before = timers();
+    const streams = await Promise.all(Array.from({ length: RUNS }, (_, i) => {
+      gateway.upstream.run(runOf(i), state('running'));
+      return gateway.join(runOf(i));
+    }));
+    assert.ok(timers() >= before + RUNS, 'one timer a run, or this shows nothing');
+    for (const stream of streams) stream.destroy();
+    await gateway.untilIdle();
+    await until('the timers of before', () => timers() === before);
+  });
+}
+
 describe('churn', () => {
-  describe('in this process', () => resourceTests());
+  describe('in this process', () => {
+    resourceTests();
+    idleTests();
+  });
   for (const [name, start] of STARTERS) describe(`over ${name}`, () => churnTests(start));
 });

@@ -352,12 +352,12 @@ const clients = await publicClients();
 const noClients = clients === undefined && 'the npm registry is out of reach';
 const noCurl = !hasCurl() && 'there is no curl here';
 
-for (const [name, start] of STARTERS) {
-  describe(`clients over ${name}`, { concurrency: true }, () => {
-    describe('from npm', { skip: noClients }, () => {
+describe('clients', { concurrency: true }, () => {
+  for (const [name, start] of STARTERS) {
+    describe(`from npm over ${name}`, { skip: noClients }, () => {
       if (clients !== undefined) clientTests(start, clients);
     });
-    describe('from the system', { skip: noCurl }, () => curlTests(start));
-    describe('that never say what they want', () => silenceTests(start));
-  });
-}
+    describe(`from the system over ${name}`, { skip: noCurl }, () => curlTests(start));
+    describe(`that never say what they want over ${name}`, () => silenceTests(start));
+  }
+});

@@ -35,7 +35,7 @@ export function behindTests(start: StartGateway): void {
     ['HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['half a request and then nonsense', 'GET / HTTP/1.1\r\nhost x\r\n\r\n'],
   ];
-  for (const [what, tail] of tails) {
+  for (const [i, [what, tail]] of tails.entries()) {
     it(`${what} on a streaming connection is its end`, async () => {
       const { upstream, port } = gateway();
       upstream.run('busy', state('running'));
@@ -51,15 +51,15 @@ export function behindTests(start: StartGateway): void {
 
     it(`${what} in one packet with its request leaves nobody behind`, async () => {
       const { upstream, port } = gateway();
-      upstream.run('packet', delay(60, state('running')));
-      const before = upstream.count('packet');
-      const client = openRaw(port, Buffer.from(get('packet') + tail, 'latin1'));
+      const runId = `packet-${i}`;
+      upstream.run(runId, delay(60, state('running')));
+      const client = openRaw(port, Buffer.from(get(runId) + tail, 'latin1'));
       await closing(client);
       const text = client.received().toString();
       assert.doesNotMatch(text, /event:/);
       assert.ok(responses(text) <= 1, text);
       await gateway().untilIdle();
-      assert.ok(upstream.count('packet') - before <= 1 && upstream.count('other') === 0);
+      assert.ok(upstream.count(runId) <= 2 && upstream.count('other') === 0);
     });
   }
 
@@ -84,7 +84,8 @@ export function behindTests(start: StartGateway): void {
   });
 
   it('and none of all these left a poller behind', async () => {
-    for (const runId of ['busy', 'packet', 'flood']) await gateway().untilUnpolled(runId);
+    const packets = tails.map((_, i) => `packet-${i}`);
+    for (const runId of ['busy', 'flood', ...packets]) await gateway().untilUnpolled(runId);
   });
 }
 
@@ -213,7 +214,8 @@ export function leavingTests(start: StartGateway): void {
 
   it('and none of all these left a poller behind', async () => {
     for (const runId of ['left', 'hasty', 'half']) await gateway().untilUnpolled(runId);
-    assert.ok(gateway().upstream.count('hasty') <= ways.length, 'one proof at most for each');
+    const asked = gateway().upstream.count('hasty');
+    assert.ok(asked <= 2 * ways.length, 'a proof for each, and a poll that was under way');
   });
 }
 

@@ -255,16 +255,19 @@ export function pingTests(start: StartGateway): void {
       assert.match(data, /^\d+$/);
       assert.ok(Math.abs(Number(data) - Date.now() / 1000) < 10, data);
     }
-    assert.ok(names(stream, 'ping').length > 6, 'the state did change all the time');
+    assert.ok(names(stream, 'ping').length > 3, 'the state did change all the time');
     assertStream(stream);
   });
 
-  it('does not reach all streams at once that were opened at once', async () => {
-    gateway().upstream.run('spread', state('running'));
-    const streams = await Promise.all(Array.from({ length: 30 }, () => gateway().join('spread')));
-    const first = await Promise.all(streams.map((stream) => stream.next('ping')));
-    const at = first.map((event) => event.at);
-    assert.ok(Math.max(...at) - Math.min(...at) >= 45, 'all in one instant');
+  it('is spread over the streams, however they were opened', async (t) => {
+    const own = await gatewayFor(t, start, { pingIntervalMs: 1_000 });
+    own.upstream.run('spread', state('running'));
+    const streams = await Promise.all(Array.from({ length: 30 }, () => own.join('spread')));
+    const waits = await Promise.all(streams.map(async (stream) => {
+      const { at } = await stream.next('ping');
+      return at - (stream.events[0]?.at ?? 0);
+    }));
+    assert.ok(Math.max(...waits) - Math.min(...waits) >= 250, 'each the same time after its join');
   });
 }
 

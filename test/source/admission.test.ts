@@ -1,58 +1,16 @@
 /**
- * Proofs, by themselves: what is asked for once, what is remembered and for how long. Polls are
- * played by the test: `live` is what a poller would have, `renew` and `settle` what it would say.
+ * Proofs, by themselves: what is asked for once, what is remembered and for how long. Which of
+ * several answers to one key counts is in admission-order.test.ts.
  */
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import type { Snapshot } from '../../src/core/execution.ts';
-import { Metrics } from '../../src/core/metrics.ts';
-import type { Admission, ApiKey } from '../../src/core/run-source.ts';
-import { Admissions } from '../../src/source/admission.ts';
 import type { Reading, Shown } from '../../src/source/answer.ts';
-import { FakeClock } from '../support/fake-clock.ts';
 import { apiKey } from '../support/fake-source.ts';
 import { within } from '../support/wait.ts';
-import { A, B, C, FakeFetch, no, reading, refusal, RUN, state, step, trouble } from './harness.ts';
-
-const FRESH_MS = 2_000;
-
-class Lab {
-  readonly clock = new FakeClock();
-  readonly fetch = new FakeFetch();
-  /** What was fed to pollers. */
-  readonly fed: Shown[] = [];
-  /** The newest state of a poller that serves everybody; undefined: there is none. */
-  live: Snapshot | undefined;
-  readonly admissions = new Admissions({
-    clock: this.clock, metrics: new Metrics(), freshMs: FRESH_MS, fetch: this.fetch.fetch,
-    live: () => this.live,
-    onShown: (shown) => this.fed.push(shown),
-  });
-
-  /** Where the answer is remembered; rejects where upstream is asked. */
-  async remembered(key: ApiKey = A, runId = RUN): Promise<Admission> {
-    const before = this.fetch.asked.length;
-    const admission = this.admissions.admit(runId, key);
-    assert.equal(this.fetch.asked.length, before, 'upstream was asked');
-    return within(1_000, 'a remembered answer', admission);
-  }
-
-  /** Where upstream is asked, and says `answer`. */
-  async asked(
-    answer: Parameters<FakeFetch['last']['answer']>[0], key: ApiKey = A, runId = RUN,
-  ): Promise<Admission> {
-    const before = this.fetch.asked.length;
-    const admission = this.admissions.admit(runId, key);
-    assert.equal(this.fetch.asked.length, before + 1, 'upstream was not asked');
-    await this.fetch.last.answer(answer);
-    return within(1_000, 'the answer', admission);
-  }
-}
-
-const admitted = ({ snapshot }: Reading, key = A): Admission =>
-  ({ kind: 'admitted', runId: snapshot.runId, key, snapshot });
+import { admitted, FRESH_MS, Lab } from './admission-lab.ts';
+import { A, B, C, no, reading, refusal, RUN, state, step, trouble } from './harness.ts';
 
 describe('a proof', () => {
   it('is what upstream showed to this very key', async () => {
@@ -233,7 +191,7 @@ describe('a no', () => {
       await lab.asked(state(step(1)));
       lab.clock.advance(FRESH_MS);
       if (from === 'join') await lab.asked(no('AUTH_INVALID_KEY'));
-      else lab.admissions.deny(RUN, A, refusal('AUTH_INVALID_KEY'));
+      else lab.admissions.deny(RUN, A, refusal('AUTH_INVALID_KEY'), lab.clock.now());
       lab.live = step(2).snapshot;
       assert.deepEqual(await lab.remembered(),
         { kind: 'refused', refusal: refusal('AUTH_INVALID_KEY') });
@@ -257,7 +215,7 @@ describe('a no', () => {
   it('is not softened by the end of the run', async () => {
     const lab = new Lab();
     await lab.asked(no('FORBIDDEN'));
-    lab.admissions.settle(RUN, A, reading('completed'));
+    lab.admissions.settle({ runId: RUN, key: A, reading: reading('completed'), askedAt: 1 });
     assert.equal((await lab.remembered()).kind, 'refused');
   });
 });
@@ -292,7 +250,7 @@ describe('the end of a run', () => {
     const lab = new Lab();
     await lab.asked(state(step(1)));
     lab.clock.advance(30_000);
-    lab.admissions.settle(RUN, A, reading('failed'));
+    lab.admissions.settle({ runId: RUN, key: A, reading: reading('failed'), askedAt: 29_000 });
     assert.deepEqual(await lab.remembered(), admitted(reading('failed')));
     lab.clock.advance(30_000);
     await lab.asked(state(reading('failed')));
@@ -302,44 +260,73 @@ describe('the end of a run', () => {
     const lab = new Lab();
     await lab.asked(state(step(1)));
     lab.clock.advance(60_000);
-    lab.admissions.settle(RUN, A, reading('completed'));
-    lab.admissions.settle(RUN, B, reading('completed'));
+    const end = { runId: RUN, reading: reading('completed'), askedAt: 60_000 };
+    for (const key of [A, B]) lab.admissions.settle({ ...end, key });
     await lab.asked(no('FORBIDDEN'), A);
     await lab.asked(no('FORBIDDEN'), B);
   });
 });
 
 describe('what is remembered', () => {
-  const MAX_PROOFS = 50_000;
+  const MAX_YES = 50_000;
+  const MAX_NO = 10_000;
   const shownTo = (key: string, of: Reading): Shown =>
     ({ runId: RUN, key: apiKey(key), reading: of, askedAt: 0 });
+  const name = (i: number): string => `lma_${i}`;
 
-  it('is at most 50,000 proofs; the oldest go first, a renewed one is young', async () => {
+  it('is at most 50,000 yeses; the oldest go first, a renewed one is young', () => {
     const lab = new Lab();
     const one = step(1);
-    const name = (i: number): string => `lma_${i}`;
-    for (let i = 0; i < MAX_PROOFS; i++) lab.admissions.renew(shownTo(name(i), one));
-    assert.equal(lab.admissions.size.proofs, MAX_PROOFS);
+    for (let i = 0; i < MAX_YES; i++) lab.admissions.renew(shownTo(name(i), one));
+    assert.equal(lab.admissions.size.proofs, MAX_YES);
     lab.admissions.renew(shownTo(name(0), one));
-    lab.admissions.deny(RUN, apiKey('lma_new'), refusal('FORBIDDEN'));
+    lab.admissions.renew(shownTo('lma_new', one));
     lab.admissions.renew(shownTo('lma_newer', one));
-    assert.equal(lab.admissions.size.proofs, MAX_PROOFS);
+    assert.equal(lab.admissions.size.proofs, MAX_YES);
     const isKnown = (key: string): boolean =>
       lab.admissions.shownTo(RUN, apiKey(key)) !== undefined;
-    assert.deepEqual([0, 1, 2, 3, MAX_PROOFS - 1].map((i) => isKnown(name(i))),
+    assert.deepEqual([0, 1, 2, 3, MAX_YES - 1].map((i) => isKnown(name(i))),
       [true, false, false, true, true]);
-    assert.equal(isKnown('lma_newer'), true);
-    assert.equal((await lab.remembered(apiKey('lma_new'))).kind, 'refused');
+    assert.deepEqual(['lma_new', 'lma_newer'].map(isKnown), [true, true]);
+  });
+
+  it('is at most 10,000 noes, which push out only each other: no invented key a yes', async () => {
+    const lab = new Lab();
+    await lab.asked(state(step(1)));
+    for (let i = 0; i < 60_000; i++) {
+      lab.admissions.deny(RUN, apiKey(name(i)), refusal('FORBIDDEN'), 0);
+    }
+    assert.equal(lab.admissions.size.proofs, 1 + MAX_NO);
+    assert.deepEqual(await lab.remembered(), admitted(step(1)));
+    for (const i of [50_000, 59_999]) {
+      assert.equal((await lab.remembered(apiKey(name(i)))).kind, 'refused');
+    }
+    await lab.asked(no('FORBIDDEN'), apiKey(name(49_999)));
+  });
+
+  it('is no yes less for all the noes there may be', async () => {
+    const lab = new Lab();
+    const one = step(1);
+    lab.admissions.deny(RUN, A, refusal('FORBIDDEN'), 0);
+    for (let i = 0; i < MAX_YES; i++) lab.admissions.renew(shownTo(name(i), one));
+    assert.equal(lab.admissions.size.proofs, MAX_YES + 1);
+    assert.equal((await lab.remembered(A)).kind, 'refused');
+    assert.equal((await lab.remembered(apiKey(name(0)))).kind, 'admitted');
   });
 
   it('is at most 64 MiB of states, counted as body and text', () => {
     const lab = new Lab();
-    const large = { ...step(1), body: Buffer.alloc(8 * 1024 * 1024) };
+    const { snapshot } = step(1);
+    const data = 'x'.repeat(8 * 1024 * 1024);
+    const large: Reading = { body: undefined, snapshot: { ...snapshot, data } };
     for (const key of ['lma_1', 'lma_2', 'lma_3', 'lma_4']) {
       lab.admissions.renew(shownTo(key, large));
     }
     assert.equal(lab.admissions.size.proofs, 4);
-    for (let i = 0; i < 10; i++) lab.admissions.renew(shownTo('lma_4', large));
+    for (let i = 0; i < 10; i++) {
+      lab.admissions.renew(shownTo('lma_4', large));
+      lab.admissions.settle(shownTo('lma_4', large));
+    }
     assert.equal(lab.admissions.size.proofs, 4, 'one that is renewed is not counted twice');
     lab.admissions.renew(shownTo('lma_5', large));
     assert.equal(lab.admissions.size.proofs, 4);
@@ -349,11 +336,15 @@ describe('what is remembered', () => {
     assert.equal(lab.admissions.size.proofs, 4);
   });
 
-  it('is dropped when it has expired, as others come', async () => {
+  it('is dropped when it has expired, as others of its kind come', async () => {
     const lab = new Lab();
     for (const key of [A, B, C]) await lab.asked(state(step(1)), key);
+    for (const i of [1, 2]) await lab.asked(no('FORBIDDEN'), apiKey(name(i)));
+    assert.equal(lab.admissions.size.proofs, 5);
     lab.clock.advance(60_000);
-    await lab.asked(no('FORBIDDEN'), apiKey('lma_d'));
-    assert.equal(lab.admissions.size.proofs, 1);
+    await lab.asked(no('FORBIDDEN'), apiKey('lma_no'));
+    assert.equal(lab.admissions.size.proofs, 4);
+    await lab.asked(state(step(1)), apiKey('lma_yes'));
+    assert.equal(lab.admissions.size.proofs, 2);
   });
 });

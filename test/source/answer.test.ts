@@ -44,6 +44,7 @@ describe('a status of upstream', () => {
     [403, 'refused', 'FORBIDDEN', 403, false],
     [404, 'refused', 'NOT_FOUND', 404, false],
     [410, 'refused', 'NOT_FOUND', 404, false],
+    [206, 'trouble', 'UPSTREAM_INVALID', 502, true],
     [429, 'trouble', 'RATE_LIMITED', 429, true],
     [408, 'trouble', 'UPSTREAM_UNAVAILABLE', 502, true],
     [425, 'trouble', 'UPSTREAM_UNAVAILABLE', 502, true],
@@ -71,9 +72,9 @@ describe('a status of upstream', () => {
     });
   }
 
-  it('of 200 to 299 means a state, if the body is one', () => {
+  it('of 200 to 299, but for 206, means a state, if the body is one', () => {
     const body = JSON.stringify({ data: execution(RUN, 'running') });
-    for (const status of [200, 201, 206, 299]) {
+    for (const status of [200, 201, 205, 207, 299]) {
       assert.equal(readingOf(read(complete(status, body))).snapshot.status, 'running');
     }
     for (const nonsense of ['', '<html>', '{"data":{}}', '[]', Buffer.from([0xff, 0x7b, 0x7d])]) {
@@ -82,6 +83,16 @@ describe('a status of upstream', () => {
       assert.deepEqual([answer.refusal.code, answer.refusal.status], ['UPSTREAM_INVALID', 502]);
       assert.notEqual(answer.why, '');
     }
+  });
+});
+
+describe('a part of an answer', () => {
+  it('is trouble, even where the part would do as a state', () => {
+    const { body } = reading('running');
+    const answer = read(complete(206, body));
+    assert.deepEqual([answer.kind, answer.kind === 'trouble' && answer.why],
+      ['trouble', 'status 206']);
+    assert.equal(read(complete(206, body), { known: reading('running') }).kind, 'trouble');
   });
 });
 
@@ -173,6 +184,14 @@ describe('upstream\'s own words on a refusal', () => {
     assert.ok(!JSON.stringify(refusal).includes(key.value), refusal.code);
   });
 
+  it('on a 410 are passed on without the code: what is gone is told as what is missing', () => {
+    const answer = read(complete(410, envelope('Deleted by Ann', 'GONE_FOR_GOOD')));
+    assert.deepEqual(answer, {
+      kind: 'refused',
+      refusal: { code: 'NOT_FOUND', status: 404, error: 'Deleted by Ann', retryable: false },
+    });
+  });
+
   it('on trouble stay with us', () => {
     const { error, code } = refusalOf(read(complete(500, envelope('Stack trace', 'BOOM'))));
     assert.equal(code, 'UPSTREAM_UNAVAILABLE');
@@ -188,6 +207,16 @@ describe('the body of a state', () => {
     const other = readingOf(read(complete(200, reading('completed').body), { known }));
     assert.notEqual(other, known);
     assert.equal(other.snapshot.terminal, 'complete');
+  });
+
+  it('is never the same as one whose bytes were not kept, least of all an empty one', () => {
+    const { snapshot, body } = reading('running');
+    const known = { body: undefined, snapshot };
+    const empty = read(complete(200, ''), { known });
+    assert.deepEqual([empty.kind, refusalOf(empty).code], ['trouble', 'UPSTREAM_INVALID']);
+    const again = readingOf(read(complete(200, body), { known }));
+    assert.notEqual(again, known);
+    assert.deepEqual([again.body, again.snapshot], [body, snapshot]);
   });
 
   it('is read with the mapping of the options and named after the run that was asked for', () => {

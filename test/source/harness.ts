@@ -17,14 +17,18 @@ import { apiKey, MAPPING } from '../support/fake-source.ts';
 export const A = apiKey('lma_a');
 export const B = apiKey('lma_b');
 export const C = apiKey('lma_c');
+export const D = apiKey('lma_d');
 export const RUN = 'run_1';
 /** Another run under the same id, as another tenant has it. */
 export const FOREIGN = { workflowId: 'wf_foreign' };
 
 type Fields = Readonly<Record<string, unknown>>;
 
+/** As it comes from upstream: with its bytes. */
+type Read = Reading & { readonly body: Buffer };
+
 /** A new object for the same bytes each time, as it is with two answers. */
-export function reading(status: string, over: Fields = {}, runId = RUN): Reading {
+export function reading(status: string, over: Fields = {}, runId = RUN): Read {
   const body = Buffer.from(JSON.stringify({ data: execution(runId, status, over) }));
   const parsed = parseExecution(runId, body, MAPPING);
   if (parsed.kind === 'invalid') throw new Error(parsed.why);
@@ -32,7 +36,7 @@ export function reading(status: string, over: Fields = {}, runId = RUN): Reading
 }
 
 /** Running, as far as `step`. */
-export const step = (n: number, over: Fields = {}, runId = RUN): Reading =>
+export const step = (n: number, over: Fields = {}, runId = RUN): Read =>
   reading('running', { step: n, ...over }, runId);
 
 export const state = (of: Reading): Answer => ({ kind: 'state', reading: of });

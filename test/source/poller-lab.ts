@@ -29,7 +29,9 @@ export class Lab {
   readonly shown: Reading = step(0);
   random: () => number;
   readonly proved: Shown[] = [];
-  readonly refused: [key: string, refusal: Refusal][] = [];
+  readonly refused: [key: string, refusal: Refusal, askedAt: number][] = [];
+  readonly left: Shown[] = [];
+  readonly thrown: unknown[] = [];
   ended = 0;
 
   constructor({ keys = [A], random = () => 0, askedAt = 0 }: LabOptions = {}) {
@@ -45,7 +47,9 @@ export class Lab {
         this.proved.push(shown);
         poller.take(shown);
       },
-      onRefused: (_runId, { value }, refusal) => this.refused.push([value, refusal]),
+      onRefused: (_runId, { value }, ...no) => this.refused.push([value, ...no]) > 0,
+      onLeft: (shown) => this.left.push(shown),
+      onThrown: (error) => this.thrown.push(error),
       onEnded: () => this.ended++,
     });
     const { snapshot } = this.shown;

@@ -53,10 +53,43 @@ describe('a poller is kept going by its keys', () => {
       if (letGo === 'stop') lab.watch.stop();
       else for (const key of ['lma_a', 'lma_b']) lab.watch.release(key);
       assert.equal(lab.ended, 0);
-      assert.deepEqual(lab.poller.keys.map(({ value }) => value), ['lma_a']);
+      assert.deepEqual(lab.left.map(({ key }) => key.value), ['lma_b']);
       other.stop();
       assert.deepEqual([lab.ended, lab.clock.pending], [1, 0]);
     }
+  });
+});
+
+describe('a key that leaves', () => {
+  it('is handed back with the newest that its poller knows, whoever was shown it', async () => {
+    const lab = Lab.polling(A, B);
+    await lab.answer(state(step(1)), state(step(2)));
+    lab.watch.release('lma_a');
+    assert.deepEqual(lab.left,
+      [{ runId: RUN, key: A, reading: step(2), askedAt: 3_500 }]);
+    lab.watch.stop();
+    assert.deepEqual(lab.left.slice(1),
+      [{ runId: RUN, key: B, reading: step(2), askedAt: 3_500 }]);
+  });
+
+  it('because the run is over is handed back with the end, and every other too', async () => {
+    const lab = Lab.polling(A, B);
+    await lab.fetch.last.answer(state(reading('completed')));
+    const shown = { runId: RUN, reading: reading('completed'), askedAt: 1_500 };
+    assert.deepEqual(lab.left.map(({ key }) => key.value).sort(), ['lma_a', 'lma_b']);
+    for (const { key, ...rest } of lab.left) assert.deepEqual(rest, shown, key.value);
+    lab.watch.stop();
+    assert.equal(lab.left.length, 2, 'only once');
+  });
+
+  it('is not handed back where another watch has it still, nor where it was lost', async () => {
+    const lab = Lab.polling(A, B);
+    const other = lab.poller.watch(admittedAs('lma_b', zero), new Witness());
+    lab.watch.release('lma_b');
+    await lab.fetch.last.answer(no('FORBIDDEN'));
+    assert.deepEqual([lab.witness.lostKeys, lab.left], [['lma_a'], []]);
+    other.stop();
+    assert.deepEqual(lab.left.map(({ key }) => key.value), ['lma_b']);
   });
 });
 
@@ -96,7 +129,7 @@ describe('those who watch', () => {
     lab.watch.release('lma_a');
     await lab.fetch.last.answer(state(step(1)));
     assert.deepEqual(lab.witness.ids, [step(1).snapshot.id]);
-    assert.deepEqual(lab.poller.keys, [B]);
+    assert.deepEqual(lab.left.map(({ key }) => key), [A]);
   });
 
   it('hear nothing when a key that they have released is refused', async () => {
@@ -173,7 +206,8 @@ describe('a key that was shown another run', () => {
     assert.deepEqual(lab.witness.losses, []);
     await turn();
     assert.deepEqual(lab.witness.losses, [{ key: 'lma_b', loss: { kind: 'moved' } }]);
-    assert.deepEqual([lab.poller.keys, lab.witness.ids], [[A], []]);
+    assert.deepEqual(lab.witness.ids, []);
+    assert.equal(lab.poller.serves(foreign.key, foreign.snapshot), false);
   });
 
   it('is not told so if its watch has been stopped meanwhile', async () => {
@@ -227,6 +261,75 @@ describe('stopping while being told', () => {
     assert.deepEqual(other.ids, [step(1), step(2)].map(({ snapshot }) => snapshot.id));
     assert.deepEqual(lab.witness.ids, [step(1).snapshot.id]);
     assert.deepEqual(lab.fetch.keys, ['lma_a', 'lma_b', 'lma_b']);
+  });
+});
+
+describe('an observer that throws', () => {
+  const bang = new Error('bang');
+  const throwing = (): Witness => {
+    const witness = new Witness();
+    witness.then = () => {
+      throw bang;
+    };
+    return witness;
+  };
+
+  it('at a change is stopped and reported; the others and the polls go on', async () => {
+    const lab = Lab.polling(A);
+    const bad = throwing();
+    lab.poller.watch(admittedAs('lma_b', zero), bad);
+    const good = new Witness();
+    lab.poller.watch(admittedAs('lma_c', zero), good);
+    await lab.answer(state(step(1)), state(step(2)), state(step(3)));
+    assert.deepEqual(lab.thrown, [bang]);
+    assert.deepEqual(bad.ids, [step(1).snapshot.id]);
+    for (const { ids } of [lab.witness, good]) {
+      assert.deepEqual(ids, [step(1), step(2), step(3)].map(({ snapshot }) => snapshot.id));
+    }
+    assert.deepEqual(lab.fetch.keys, ['lma_a', 'lma_a', 'lma_c', 'lma_a']);
+    assert.deepEqual(lab.left.map(({ key }) => key.value), ['lma_b']);
+  });
+
+  it('at the end keeps the end from nobody', async () => {
+    const lab = Lab.polling(A);
+    lab.witness.then = throwing().then;
+    const good = new Witness();
+    lab.poller.watch(admittedAs('lma_a', zero), good);
+    await lab.fetch.last.answer(state(reading('completed')));
+    assert.deepEqual(good.snapshots.map(({ status }) => status), ['completed']);
+    assert.deepEqual([lab.thrown, lab.ended, lab.clock.pending], [[bang], 1, 0]);
+  });
+
+  it('at the loss of a key is stopped with its other keys; the next is asked', async () => {
+    const lab = Lab.polling(A, B);
+    lab.witness.then = throwing().then;
+    const good = new Witness();
+    lab.poller.watch(admittedAs('lma_a', zero), good).hold(admittedAs('lma_c', zero));
+    await lab.answer(no('AUTH_INVALID_KEY'), state(step(1)));
+    assert.deepEqual([lab.thrown, lab.witness.ids], [[bang], []]);
+    assert.deepEqual([good.lostKeys, good.ids], [['lma_a'], [step(1).snapshot.id]]);
+    assert.deepEqual(lab.fetch.keys, ['lma_a', 'lma_c', 'lma_c']);
+  });
+
+  it('after the call that it made is stopped and reported as well', async () => {
+    const lab = new Lab();
+    lab.poller.take({ runId: RUN, key: A, reading: step(1), askedAt: 1 });
+    const [behind, moved] = [throwing(), throwing()];
+    lab.poller.watch(admittedAs('lma_b', zero), behind);
+    lab.poller.watch(admittedAs('lma_c', step(0, FOREIGN).snapshot), moved);
+    await turn();
+    assert.deepEqual([behind.ids.length, moved.losses.length], [1, 1]);
+    assert.deepEqual(lab.thrown, [bang, bang]);
+    lab.poller.take({ runId: RUN, key: A, reading: step(2), askedAt: 2 });
+    assert.deepEqual([behind.ids.length, lab.witness.ids.length], [1, 2]);
+  });
+
+  it('and was the only one ends the polls', async () => {
+    const lab = Lab.polling(A);
+    lab.witness.then = throwing().then;
+    await lab.answer(state(step(1)));
+    assert.deepEqual([lab.thrown, lab.ended, lab.clock.pending], [[bang], 1, 0]);
+    assert.equal(lab.fetch.asked.length, 1);
   });
 });
 

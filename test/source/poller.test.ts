@@ -7,7 +7,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { A, B, C, FOREIGN, no, reading, refusal, RUN, state, step, trouble } from './harness.ts';
+import type { Reading } from '../../src/source/answer.ts';
+import { apiKey } from '../support/fake-source.ts';
+import {
+  A, B, C, D, FOREIGN, no, reading, refusal, RUN, state, step, trouble,
+} from './harness.ts';
 import { Lab, POLL_MS } from './poller-lab.ts';
 
 describe('the time of a poll', () => {
@@ -54,11 +58,12 @@ describe('the time of a poll', () => {
 
   it('goes round all keys, and says what is known', async () => {
     const lab = Lab.polling(A, B, C);
+    let known: Reading = lab.shown;
     for (let n = 1; n <= 6; n++) {
-      const known = lab.poller.reading;
       assert.equal(lab.fetch.last.known, known);
       assert.equal(lab.fetch.last.runId, RUN);
-      await lab.answer(state(n % 2 ? step(n) : known));
+      if (n % 2) known = step(n);
+      await lab.answer(state(known));
     }
     assert.deepEqual(lab.fetch.keys.join(' ').replaceAll('lma_', ''), 'a b c a b c a');
     assert.deepEqual(lab.proved.map(({ key }) => key.value).join(' ').replaceAll('lma_', ''),
@@ -89,7 +94,7 @@ describe('an answer', () => {
     lab.clock.advance(10);
     await lab.fetch.last.answer(state(step(1)));
     assert.deepEqual(lab.witness.ids, [newer.snapshot.id]);
-    assert.equal(lab.poller.reading, newer);
+    assert.equal(lab.poller.snapshot, newer.snapshot);
   });
 
   it('that was asked for at the same moment counts: it came later', async () => {
@@ -158,7 +163,7 @@ describe('a key that upstream refuses', () => {
       const because = refusal(code, 'Revoked on Monday');
       assert.deepEqual(lab.witness.losses,
         [{ key: 'lma_a', loss: { kind: 'refused', refusal: because } }]);
-      assert.deepEqual(lab.refused, [['lma_a', because]]);
+      assert.deepEqual(lab.refused, [['lma_a', because, 1_500]]);
       lab.clock.advance(1);
       assert.deepEqual(lab.fetch.keys, ['lma_a', 'lma_b']);
       await lab.answer(state(step(1)), state(step(2)), state(step(3)));
@@ -166,6 +171,34 @@ describe('a key that upstream refuses', () => {
       assert.equal(lab.witness.ids.length, 3);
     });
   }
+
+  it('makes the next one hurry once: if that is refused too, the interval holds', async () => {
+    const lab = Lab.polling(A, B, C, D);
+    await lab.answer(no('AUTH_INVALID_KEY'));
+    assert.deepEqual([lab.fetch.keys, lab.clock.now()], [['lma_a', 'lma_b'], 1_501]);
+    await lab.fetch.last.answer(no('FORBIDDEN'));
+    assert.equal(lab.clock.nextInMs, POLL_MS);
+    lab.clock.advance(POLL_MS);
+    await lab.answer(no('FORBIDDEN'));
+    assert.deepEqual([lab.fetch.keys.length, lab.clock.now()], [4, 3_502], 'and then anew');
+  });
+
+  it('is not asked for in one burst with all of a workspace that was closed', async () => {
+    const keys = Array.from({ length: 20 }, (_, i) => apiKey(`lma_${i}`));
+    const lab = Lab.polling(...keys);
+    const askedAt: number[] = [];
+    for (let n = 1; n <= keys.length; n++) {
+      assert.equal(lab.fetch.asked.length, n);
+      askedAt.push(lab.clock.now());
+      await lab.answer(no('AUTH_INVALID_KEY'));
+    }
+    assert.deepEqual(lab.witness.lostKeys, keys.map(({ value }) => value));
+    assert.deepEqual([lab.ended, lab.clock.pending], [1, 0]);
+    for (const from of askedAt) {
+      const soon = askedAt.filter((at) => at >= from && at < from + POLL_MS);
+      assert.ok(soon.length <= 2, `${soon.length} requests in the interval from ${from} ms on`);
+    }
+  });
 
   it('ends the polls if it was the last', async () => {
     const lab = Lab.polling(A);
@@ -214,6 +247,31 @@ describe('a run that upstream does not find', () => {
     }
     assert.deepEqual(lab.refused.map(([key]) => key).sort(), ['lma_a', 'lma_b', 'lma_c']);
     assert.deepEqual([lab.ended, lab.clock.pending, lab.fetch.asked.length], [1, 0, 3]);
+  });
+
+  it('by three keys in a row is lost to those three; a fourth is asked at once', async () => {
+    const lab = Lab.polling(A, B, C, D);
+    await lab.answer(missing, missing);
+    const thirdAt = lab.clock.now();
+    await lab.fetch.last.answer(missing);
+    assert.deepEqual(lab.witness.lostKeys.sort(), ['lma_a', 'lma_b', 'lma_c']);
+    assert.deepEqual([lab.clock.nextInMs, lab.ended], [1, 0]);
+    lab.clock.advance(1);
+    assert.equal(lab.fetch.last.key, 'lma_d');
+    await lab.answer(state(step(1)));
+    assert.equal(lab.clock.now(), thirdAt + 1 + POLL_MS);
+    assert.deepEqual(lab.witness.ids, [step(1).snapshot.id]);
+    assert.deepEqual(lab.witness.lostKeys.length, 3, 'the fourth is not refused for them');
+    assert.deepEqual(lab.refused.map(([key, , askedAt]) => [key, askedAt]).sort(),
+      ['lma_a', 'lma_b', 'lma_c'].map((key) => [key, thirdAt]));
+  });
+
+  it('by three keys in a row is lost to the fourth by its own 404, the fifth waits', async () => {
+    const lab = Lab.polling(A, B, C, D, apiKey('lma_e'));
+    await lab.answer(missing, missing, missing);
+    await lab.fetch.last.answer(missing);
+    assert.deepEqual(lab.witness.lostKeys.sort(), ['lma_a', 'lma_b', 'lma_c', 'lma_d']);
+    assert.deepEqual([lab.clock.nextInMs, lab.ended], [POLL_MS, 0]);
   });
 
   it('and then finds again is counted anew', async () => {
@@ -299,6 +357,32 @@ describe('trouble', () => {
     await lab.answer(trouble(), trouble(), trouble(), state(step(1)));
     await lab.fetch.last.answer(trouble());
     assert.equal(lab.clock.nextInMs, 2_000);
+  });
+
+  it('is over with a state from elsewhere: the next poll is one interval away', async () => {
+    const lab = Lab.polling(A, B);
+    lab.random = () => 1;
+    await lab.answer(trouble(), trouble(), trouble());
+    await lab.fetch.last.answer(trouble(3_600_000));
+    assert.equal(lab.clock.nextInMs, 3_602_000);
+    lab.clock.advance(700);
+    lab.poller.take({ runId: RUN, key: B, reading: lab.shown, askedAt: lab.clock.now() });
+    assert.deepEqual([lab.clock.nextInMs, lab.clock.pending], [POLL_MS, 1]);
+    lab.clock.advance(POLL_MS);
+    assert.equal(lab.fetch.asked.length, 5);
+    await lab.fetch.last.answer(trouble());
+    assert.equal(lab.clock.nextInMs, 2_000, 'and counts from the beginning');
+  });
+
+  it('is not over with a state that is older than it, nor with another run', async () => {
+    const lab = Lab.polling(A, B);
+    lab.random = () => 1;
+    await lab.answer(state(step(1)));
+    await lab.fetch.last.answer(trouble(60_000));
+    lab.poller.take({ runId: RUN, key: B, reading: step(0), askedAt: 1_000 });
+    const askedAt = lab.clock.now();
+    lab.poller.take({ runId: RUN, key: B, reading: step(2, FOREIGN), askedAt });
+    assert.deepEqual([lab.clock.nextInMs, lab.witness.lostKeys], [62_000, ['lma_b']]);
   });
 
   it('is never told, and costs no key its place', async () => {

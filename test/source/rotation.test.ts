@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { MISSING_POLLS, Rotation } from '../../src/source/rotation.ts';
-import { A, B, C } from './harness.ts';
+import { A, B, C, D } from './harness.ts';
 
 function rotationOf(...keys: { value: string; header: 'x-api-key' | 'authorization' }[]): Rotation {
   const rotation = new Rotation();
@@ -12,8 +12,8 @@ function rotationOf(...keys: { value: string; header: 'x-api-key' | 'authorizati
   return rotation;
 }
 
-const turns = (rotation: Rotation, count: number): (string | undefined)[] =>
-  Array.from({ length: count }, () => rotation.next()?.value);
+const turns = (rotation: Rotation, count: number): string[] =>
+  Array.from({ length: count }, () => rotation.next().value);
 
 describe('the rotation of keys', () => {
   it('gives each its turn, in the order in which they came', () => {
@@ -32,18 +32,18 @@ describe('the rotation of keys', () => {
 
   it('goes on without a key that is gone', () => {
     const rotation = rotationOf(A, B, C);
-    rotation.delete('lma_b');
-    rotation.delete('lma_unknown');
+    assert.equal(rotation.delete('lma_b'), B, 'who it was');
+    assert.equal(rotation.delete('lma_b'), undefined);
+    assert.equal(rotation.delete('lma_unknown'), undefined);
     assert.deepEqual(turns(rotation, 3), ['lma_a', 'lma_c', 'lma_a']);
     assert.deepEqual(rotation.keys.map(({ value }) => value).sort(), ['lma_a', 'lma_c']);
   });
 
-  it('has no turn for nobody', () => {
-    const rotation = rotationOf();
-    assert.deepEqual([rotation.size, rotation.next()], [0, undefined]);
-    rotation.add(A);
+  it('is not asked whose turn it is when nobody is in it', () => {
+    const rotation = rotationOf(A);
     rotation.delete('lma_a');
-    assert.equal(rotation.next(), undefined);
+    assert.equal(rotation.size, 0);
+    assert.throws(() => rotation.next(), /somebody watches/);
   });
 
   it('keeps the header form of each key', () => {
@@ -66,52 +66,70 @@ describe('a run that is missing', () => {
   it('is believed to be so after three polls in a row, whoever asked', () => {
     assert.equal(MISSING_POLLS, 3);
     const rotation = rotationOf(A, B, C);
-    assert.deepEqual(rotation.missed('lma_a'), { key: false, all: false });
-    assert.deepEqual(rotation.missed('lma_b'), { key: false, all: false });
-    assert.deepEqual(rotation.missed('lma_c'), { key: false, all: true });
+    assert.deepEqual(rotation.missed(A), []);
+    assert.deepEqual(rotation.missed(B), []);
+    assert.deepEqual(rotation.missed(C), [A, B, C]);
+  });
+
+  it('is gone for those who missed it, not for one that was not asked with', () => {
+    const rotation = rotationOf(A, B, C, D);
+    rotation.missed(A);
+    rotation.missed(B);
+    assert.deepEqual(rotation.missed(C), [A, B, C]);
+    for (const key of [A, B, C]) rotation.delete(key.value);
+    assert.deepEqual(rotation.missed(D), [D], 'with its own miss it is one of them');
+  });
+
+  it('is not gone for one that has found it since it missed it', () => {
+    const rotation = rotationOf(A, B);
+    rotation.missed(A);
+    rotation.found('lma_a');
+    rotation.missed(B);
+    rotation.missed(B);
+    assert.deepEqual(rotation.missed(B), [B]);
   });
 
   it('for one key alone is believed after three polls of that key', () => {
     const rotation = rotationOf(A, B);
-    for (const isBelieved of [false, false, true]) {
-      assert.deepEqual(rotation.missed('lma_a'), { key: isBelieved, all: false });
+    for (const refused of [[], [], [A]]) {
+      assert.deepEqual(rotation.missed(A), refused);
       rotation.found('lma_b');
     }
   });
 
   it('is found again for a key only by that key', () => {
     const rotation = rotationOf(A, B);
-    rotation.missed('lma_a');
-    rotation.missed('lma_a');
+    rotation.missed(A);
+    rotation.missed(A);
     rotation.found('lma_a');
-    assert.deepEqual(rotation.missed('lma_a'), { key: false, all: false });
+    assert.deepEqual(rotation.missed(A), []);
   });
 
-  it('counts for all also with a key that has left meanwhile', () => {
+  it('counts for all also with a key that has left meanwhile, which is not refused', () => {
     const rotation = rotationOf(A);
-    rotation.delete('lma_b');
-    rotation.missed('lma_b');
-    rotation.missed('lma_b');
-    assert.deepEqual(rotation.missed('lma_b'), { key: false, all: true });
+    assert.deepEqual(rotation.missed(B), []);
+    assert.deepEqual(rotation.missed(B), []);
+    assert.deepEqual(rotation.missed(A), [A]);
+    assert.deepEqual(rotation.missed(B), []);
   });
 
   it('is not forgotten because the key is added once more', () => {
     const rotation = rotationOf(A, B);
     for (let i = 0; i < 2; i++) {
-      rotation.missed('lma_a');
+      rotation.missed(A);
       rotation.found('lma_b');
     }
     rotation.add(A);
-    assert.deepEqual(rotation.missed('lma_a'), { key: true, all: false });
+    assert.deepEqual(rotation.missed(A), [A]);
   });
 
   it('is forgotten with the key: one that comes back starts anew', () => {
     const rotation = rotationOf(A, B);
-    rotation.missed('lma_a');
-    rotation.missed('lma_a');
+    rotation.missed(A);
+    rotation.missed(A);
     rotation.found('lma_b');
     rotation.delete('lma_a');
     rotation.add(A);
-    assert.deepEqual(rotation.missed('lma_a'), { key: false, all: false });
+    assert.deepEqual(rotation.missed(A), []);
   });
 });

@@ -1,0 +1,103 @@
+/**
+ * The server of a gateway that listens by itself: its limits, its errors below HTTP, and its end.
+ * An embedder's server has its own.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import * as http from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+
+import type { Clock } from '../core/clock.ts';
+import { envelope, refuse } from '../core/errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
+import type { Logger } from '../core/log.ts';
+import type { Doorkeeper } from './doorkeeper.ts';
+import type { Handler } from './handler.ts';
+import { jsonHead } from './headers.ts';
+
+/** Every limit of the server: Node's own defaults differ from line to line. */
+const SERVER_OPTIONS: http.ServerOptions = {
+  headersTimeout: 10_000,
+  requestTimeout: 20_000,
+  connectionsCheckingInterval: 1000,
+  keepAliveTimeout: 65_000,
+  maxHeaderSize: 16 * 1024,
+  highWaterMark: 16 * 1024,
+  noDelay: true,
+  insecureHTTPParser: false,
+  requireHostHeader: false, // the handler says so in our own words
+};
+const MAX_HEADERS = 200;
+const BACKLOG = 4096;
+/** What was answered has this long to leave before connections are cut. */
+const LINGER_MS = 250;
+
+/** Where it really listens. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+  readonly url: string;
+}
+
+/** Listens once. */
+export class Listener {
+  readonly #server: http.Server;
+  readonly #clock: Clock;
+
+  constructor(handler: Handler, door: Doorkeeper, clock: Clock, log: Logger) {
+    const onRequest: http.RequestListener = (request, response) => {
+      door.onRequest(request.socket);
+      handler.handle(request, response);
+    };
+    const server = http.createServer(SERVER_OPTIONS, onRequest);
+    server.timeout = 0;
+    server.maxHeadersCount = MAX_HEADERS;
+    server.on('connection', door.onConnection);
+    server.on('checkExpectation', onRequest); // an expectation may be left unmet: RFC 9110, 10.1.1
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+      // Into a stream that runs nothing may be written.
+      if (handler.isStreaming(socket) || !socket.writable) socket.destroy();
+      else refuseRaw(error, socket);
+    });
+    server.on('error', (error) => log.error('server error', { error: error.message }));
+    this.#server = server;
+    this.#clock = clock;
+  }
+
+  /** Rejects with the system's error where it cannot. */
+  async listen(host: string, port: number): Promise<Address> {
+    this.#server.listen({ host, port, backlog: BACKLOG });
+    await once(this.#server, 'listening');
+    const { address, family, port: bound } = this.#server.address() as AddressInfo;
+    const name = family === 'IPv6' ? `[${address}]` : address;
+    return { host: address, port: bound, url: `http://${name}:${bound}` };
+  }
+
+  /** Takes no more connections; resolves when the last one is gone, which is soon. */
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = once(this.#server, 'close');
+    // By itself it would wait for silent sockets for ever, and no longer time them out.
+    const cut = this.#clock.setTimeout(() => this.#server.closeAllConnections(), LINGER_MS);
+    this.#server.close();
+    await closed;
+    this.#clock.clearTimeout(cut);
+  }
+}
+
+/** The answer to what Node's parser would not take. */
+function refuseRaw(error: NodeJS.ErrnoException, socket: Socket): void {
+  const codes: Record<string, ErrorCode> = {
+    HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE', ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
+  };
+  const refusal = refuse(codes[error.code ?? ''] ?? 'VALIDATION_ERROR');
+  const requestId = randomUUID();
+  const body = envelope(refusal, requestId);
+  const headers = {
+    ...jsonHead(requestId), 'content-length': Buffer.byteLength(body), 'connection': 'close',
+  };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('');
+  const status = `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status]}\r\n`;
+  socket.end(`${status}${lines}\r\n${body}`, () => socket.destroy());
+}
