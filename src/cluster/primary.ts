@@ -132,7 +132,9 @@ export class Primary {
     const pid = worker.process.pid;
     switch (message.kind) {
       case 'ready':
-        port.send({ kind: 'start', settings: this.#settings });
+        // What was sent before a worker listens to us is lost: also that it should drain.
+        if (this.#isClosing) worker.process.kill('SIGKILL');
+        else port.send({ kind: 'start', settings: this.#settings });
         return;
       case 'listening':
         this.#log.info('worker listens', { pid, url: message.url });

@@ -126,9 +126,7 @@ export class Upstream {
       else chunks.push(chunk);
     });
     response.on('end', () => {
-      const [first = Buffer.alloc(0)] = chunks;
-      const body = chunks.length > 1 ? Buffer.concat(chunks, size) : first;
-      settle({ kind: 'answer', status, headers, body });
+      settle({ kind: 'answer', status, headers, body: Buffer.concat(chunks, size) });
     });
     response.on('error', () => settle({ kind: 'broken', why: 'cut short' }));
     response.on('close', () => settle({ kind: 'broken', why: 'cut short' }));
