@@ -65,6 +65,7 @@ const ONLY_THERE: readonly find.OnlyThere[] = [
 const MAX_FILE_LINES: Readonly<Record<string, number>> = { src: 250, test: 400, bench: 400 };
 const MAX_FUNCTION_LINES = 70;
 const MAX_COLUMNS = 100;
+/** Of code: a cap that counts comments rewards leaving them out. */
 const MAX_SRC_LINES = 5_000;
 const MAX_MEDIAN_LINES = 120;
 
@@ -221,10 +222,11 @@ test('no file imports itself, however long the way round, types included', () =>
 });
 
 test('src as a whole stays small', () => {
+  assert.equal(find.codeLineCount(sourceFile(A, '/** a\n * b\n */\n\nlet c = 1; // d\n// e\n')), 1);
   const sizes = SRC_FILES.map(({ text }) => find.lineCount(text)).sort((a, b) => a - b);
-  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const total = SRC_FILES.reduce((sum, file) => sum + find.codeLineCount(file), 0);
   const median = sizes[sizes.length >> 1] ?? Infinity;
-  assert.ok(total < MAX_SRC_LINES, `src has ${total} lines, not under ${MAX_SRC_LINES}`);
+  assert.ok(total < MAX_SRC_LINES, `src has ${total} lines of code, not under ${MAX_SRC_LINES}`);
   assert.ok(median < MAX_MEDIAN_LINES, `the median file has ${median} lines`);
 });
 

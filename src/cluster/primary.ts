@@ -16,7 +16,7 @@ import type { Logger } from '../core/log.ts';
 import { METRICS, mergeSamples, renderMetrics } from '../core/metrics.ts';
 import type { Metrics, Sample } from '../core/metrics.ts';
 import { machineParts } from '../gateway.ts';
-import type { Machine } from '../core/machine.ts';
+import type { Counts } from '../core/machine.ts';
 import type { Settings } from '../options.ts';
 import type { LimitedSource } from '../source/limited-source.ts';
 import { portOver } from './messages.ts';
@@ -49,7 +49,7 @@ export class Primary {
   /** What dead workers had counted: a counter never goes down. */
   #retired: readonly Sample[] = [];
   readonly #slots: Slot[];
-  readonly #machine: Machine = {
+  readonly #counts: Counts = {
     stats: () => this.#source.size,
     metrics: () => renderMetrics(this.#samples()),
   };
@@ -114,7 +114,7 @@ export class Primary {
   #fork(index: number): void {
     const worker = cluster.fork();
     const port = portOver<FromPrimary, FromWorker>(worker, () => worker.isConnected());
-    const relay = new Relay(port, this.#source, this.#machine);
+    const relay = new Relay(port, this.#source, this.#counts);
     const since = systemClock.now();
     this.#slots[index] = { kind: 'running', worker, since, relay, port };
     port.onMessage((message) => this.#onMessage(message, worker, port, relay));

@@ -9,7 +9,7 @@ import type { Snapshot } from '../core/execution.ts';
 import { MultiMap } from '../core/multimap.ts';
 import type { Sample } from '../core/metrics.ts';
 import type { Admitted, Loss, RunObserver, RunSource, Watch } from '../core/run-source.ts';
-import type { Machine } from '../core/machine.ts';
+import type { Counts } from '../core/machine.ts';
 import type { FromPrimary, FromWorker, Port } from './messages.ts';
 
 /** A client of the worker, as long as it is there: gives back what it took. */
@@ -19,7 +19,7 @@ type Lease = () => void;
 export class Relay {
   readonly #port: Port<FromPrimary, FromWorker>;
   readonly #source: RunSource;
-  readonly #machine: Machine;
+  readonly #counts: Counts;
   readonly #leases = new Map<number, Lease>();
   readonly #runs = new MultiMap<string, RelayedRun>();
   /** Runs whose newest state waits for the channel. */
@@ -31,10 +31,10 @@ export class Relay {
   #watches = 0;
   #samples: readonly Sample[] = [];
 
-  constructor(port: Port<FromPrimary, FromWorker>, source: RunSource, machine: Machine) {
+  constructor(port: Port<FromPrimary, FromWorker>, source: RunSource, counts: Counts) {
     this.#port = port;
     this.#source = source;
-    this.#machine = machine;
+    this.#counts = counts;
   }
 
   /** The counts that the worker told last. */
@@ -52,10 +52,10 @@ export class Relay {
         this.#onLeave(message.n);
         return;
       case 'stats':
-        this.send({ kind: 'stats', n: message.n, stats: await this.#machine.stats() });
+        this.send({ kind: 'stats', n: message.n, stats: this.#counts.stats() });
         return;
       case 'metrics':
-        this.send({ kind: 'metrics', n: message.n, text: await this.#machine.metrics() });
+        this.send({ kind: 'metrics', n: message.n, text: this.#counts.metrics() });
         return;
       case 'samples':
         this.#samples = message.samples;

@@ -20,16 +20,17 @@ import type { FromPrimary, FromWorker } from './messages.ts';
 const ORPHAN_DRAIN_MS = 1000;
 
 const SAMPLES_MS = 1000;
+const ADMIT_RESERVE_MS = 1000;
 
 const metrics = new Metrics();
 const port = portOver<FromWorker, FromPrimary>(process, () => process.connected);
-const source = new IpcSource(port);
+let source: IpcSource | undefined;
 let gateway: Gateway | undefined;
 
 port.onMessage((message) => {
   if (message.kind === 'start') void start(message.settings);
   else if (message.kind === 'drain') void stop();
-  else source.onMessage(message);
+  else source?.onMessage(message);
 });
 process.stderr.on('error', () => undefined);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
@@ -45,6 +46,9 @@ async function start(settings: Settings): Promise<void> {
     process.stderr.write(`${line}\n`);
   });
   const maxSockets = socketBudget(0);
+  // The primary may have to wait for a place in the queue to upstream, and ask twice.
+  const admitTimeoutMs = 2 * settings.upstreamTimeoutMs + ADMIT_RESERVE_MS;
+  source = new IpcSource(port, systemClock, admitTimeoutMs);
   gateway = new ComposedGateway({ settings, source, log, metrics, machine: source, maxSockets });
   try {
     const { url } = await gateway.listen();

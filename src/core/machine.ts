@@ -6,10 +6,16 @@ export interface Stats {
   readonly runs: number;
 }
 
-/** For the probes; asked of the primary where there is one. */
-export interface Machine {
+/** Who has all the counts: the one process, or the primary. */
+export interface Counts {
   /** For `/healthz`. */
-  stats(): Stats | Promise<Stats>;
+  stats(): Stats;
   /** Prometheus text. */
-  metrics(): string | Promise<string>;
+  metrics(): string;
+}
+
+/** For the probes; asked of the primary where there is one. Undefined: it does not answer. */
+export interface Machine {
+  stats(): Stats | Promise<Stats | undefined>;
+  metrics(): string | Promise<string | undefined>;
 }

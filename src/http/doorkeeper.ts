@@ -1,7 +1,8 @@
 /**
  * Watches connections before they are requests. Who connects and says nothing, or too little too
  * slowly, costs a socket until the server's header timeout; here the number of these is bounded,
- * and that of all sockets, so that descriptors are left for what is open already.
+ * and that of all sockets, so that descriptors are left for what is open already. Whoever has
+ * been silent for the longest makes room: a newcomer speaks at once, a slowloris never does.
  */
 
 import type { Socket } from 'node:net';
@@ -9,7 +10,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 
-/** Connections without a finished request; above it new ones are cut at once. */
+/** Connections without a finished request; above it the oldest of them are cut. */
 const MAX_WAITING = 4096;
 
 /** Cuts connections above the limits, and says so once an episode. */
@@ -17,6 +18,7 @@ export class Doorkeeper {
   readonly #maxSockets: number;
   readonly #log: Logger;
   readonly #metrics: Metrics;
+  /** The oldest first. */
   readonly #waiting = new Set<Socket>();
   #open = 0;
   #isFull = false;
@@ -30,8 +32,9 @@ export class Doorkeeper {
 
   readonly onConnection = (socket: Socket): void => {
     if (this.#open >= this.#maxSockets || this.#waiting.size >= MAX_WAITING) {
-      this.#refuse(socket);
-      return;
+      const [oldest = socket] = this.#waiting;
+      this.#cut(oldest);
+      if (oldest === socket) return;
     }
     this.#open++;
     this.#waiting.add(socket);
@@ -48,12 +51,14 @@ export class Doorkeeper {
     if (hasRoom) this.#isFull = false;
   }
 
-  #refuse(socket: Socket): void {
+  #cut(socket: Socket): void {
     this.#metrics.count('runcast_limit_total', 'sockets');
-    socket.destroy();
-    if (this.#isFull) return;
+    if (!this.#isFull) {
+      const facts = { open: this.#open, waiting: this.#waiting.size };
+      this.#log.warn('too many connections: silent ones are cut, or else new ones', facts);
+    }
     this.#isFull = true;
-    const facts = { open: this.#open, waiting: this.#waiting.size };
-    this.#log.warn('too many connections: new ones are cut', facts);
+    this.#waiting.delete(socket);
+    socket.destroy();
   }
 }

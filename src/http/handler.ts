@@ -22,6 +22,7 @@ import {
 import { ResponseSink } from './response-sink.ts';
 import { parseRoute } from './routes.ts';
 import type { Route } from './routes.ts';
+import { SendQueues } from './send-queues.ts';
 
 /** What the handler is put together from. */
 export interface HandlerOptions {
@@ -49,10 +50,12 @@ export class Handler {
   readonly #streaming = new WeakSet<Socket>();
   /** Requests for a stream whose proof is under way. */
   readonly #joining = new Set<Exchange>();
+  readonly #sendQueues: SendQueues;
   #isDraining = false;
 
   constructor(options: HandlerOptions) {
     this.#options = options;
+    this.#sendQueues = new SendQueues(options.clock);
   }
 
   /** From now on streams are refused, in a way that brings their clients back. */
@@ -95,17 +98,27 @@ export class Handler {
       case 'ready':
         return this.#ready(exchange);
       case 'health':
-        return exchange.json(200, JSON.stringify({ status: 'ok', ...await machine.stats() }));
-      case 'metrics':
-        return exchange.json(200, await machine.metrics(), { 'content-type': METRICS_TYPE });
+        return this.#health(exchange);
+      case 'metrics': {
+        const text = await machine.metrics();
+        if (text === undefined) return exchange.refuse(refuse('RESOURCE_UNAVAILABLE'));
+        return exchange.json(200, text, { 'content-type': METRICS_TYPE });
+      }
       case 'stream':
         return this.#stream(exchange, route);
     }
   }
 
-  #ready(exchange: Exchange): void {
-    const status = this.#isDraining ? 'draining' : 'ready';
-    exchange.json(this.#isDraining ? 503 : 200, JSON.stringify({ status }));
+  async #ready(exchange: Exchange): Promise<void> {
+    const isSilent = !this.#isDraining && await this.#options.machine.stats() === undefined;
+    const status = this.#isDraining ? 'draining' : isSilent ? 'silent' : 'ready';
+    exchange.json(status === 'ready' ? 200 : 503, JSON.stringify({ status }));
+  }
+
+  async #health(exchange: Exchange): Promise<void> {
+    const stats = await this.#options.machine.stats();
+    if (stats === undefined) return exchange.refuse(refuse('RESOURCE_UNAVAILABLE'));
+    return exchange.json(200, JSON.stringify({ status: 'ok', ...stats }));
   }
 
   async #stream(exchange: Exchange, route: StreamRoute): Promise<void> {
@@ -147,7 +160,7 @@ export class Handler {
     }
     response.writeHead(200, streamHead(requestId));
     response.flushHeaders();
-    const sink = new ResponseSink(response);
+    const sink = new ResponseSink(response, this.#sendQueues);
     this.#options.hub.subscribe(admission, { sink, requestId, lastEventId });
     return true;
   }

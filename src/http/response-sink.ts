@@ -1,8 +1,10 @@
 /** A {@link Sink} over a ServerResponse whose head has been sent. */
 
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 import type { Sink, SinkListener } from '../hub/sink.ts';
+import type { SendQueues } from './send-queues.ts';
 
 /** Peers that vanished without a word are asked for after this long without data. */
 const KEEP_ALIVE_MS = 30_000;
@@ -14,12 +16,17 @@ const NOTHING = Buffer.alloc(0);
 /** Writes a stream into its response. */
 export class ResponseSink implements Sink {
   readonly #response: ServerResponse;
+  readonly #queues: SendQueues;
+  #listener: SinkListener | undefined;
+  /** What the kernel held for the reader when it was last asked. */
+  #queued: number | undefined;
   /** Of the frame that is being written. */
   #rest: Buffer = NOTHING;
   #isEnding = false;
 
-  constructor(response: ServerResponse) {
+  constructor(response: ServerResponse, queues: SendQueues) {
     this.#response = response;
+    this.#queues = queues;
     const { socket } = response;
     // A stream is quiet for as long as its run is, whatever the host's server thinks of that.
     socket?.setTimeout(0);
@@ -43,14 +50,26 @@ export class ResponseSink implements Sink {
 
   /** The response's own `close`: the request's comes at other times. A blocked one never drains. */
   listen(listener: SinkListener): void {
+    this.#listener = listener;
     this.#response.on('drain', () => this.#onDrain(listener));
     this.#response.on('close', () => listener.onClose());
     this.#response.on('error', () => this.destroy());
   }
 
+  probe(): void {
+    const { socket } = this.#response;
+    if (socket !== null) void this.#probe(socket);
+  }
+
+  async #probe(socket: Socket): Promise<void> {
+    const queued = await this.#queues.bytesOf(socket);
+    if (this.#queued !== undefined && queued !== this.#queued) this.#listener?.onProgress();
+    this.#queued = queued;
+  }
+
   #onDrain(listener: SinkListener): void {
-    if (this.#rest.length === 0) return listener.onDrain();
     listener.onProgress();
+    if (this.#rest.length === 0) return listener.onDrain();
     return this.#feed() ? listener.onDrain() : undefined;
   }
 

@@ -18,6 +18,8 @@ export interface Sink {
   end(): void;
   /** Cuts the connection now. */
   destroy(): void;
+  /** Asks whether the reader took anything since it was last asked; if so, `onProgress` follows. */
+  probe(): void;
   /** Called once, before the first write. */
   listen(listener: SinkListener): void;
 }

@@ -55,6 +55,9 @@ type State =
   | { readonly kind: 'ending'; readonly since: number }
   | { readonly kind: 'closed' };
 
+/** So often within the time it has, a slow reader is asked for progress. */
+const PROBES = 5;
+
 const OPEN: State = { kind: 'open' };
 const CLOSED: State = { kind: 'closed' };
 
@@ -174,10 +177,9 @@ export class Subscriber implements SinkListener, Sleeper {
   onWake(now: number): void {
     const state = this.#state;
     const { slowTimeoutMs, pingIntervalMs, streamTimeoutMs } = this.#policy;
-    if ('since' in state && now >= state.since + slowTimeoutMs) {
-      this.#reason = 'slow';
-      this.#sink.destroy();
-      return;
+    if ('since' in state) {
+      if (now >= state.since + slowTimeoutMs) return this.#cut();
+      this.#sink.probe();
     }
     if (now >= this.#endsAt) {
       if (this.#isDraining) this.sendAway();
@@ -207,6 +209,11 @@ export class Subscriber implements SinkListener, Sleeper {
     this.#enter({ kind: 'blocked', since: this.#policy.clock.now(), pending: undefined });
   }
 
+  #cut(): void {
+    this.#reason = 'slow';
+    this.#sink.destroy();
+  }
+
   #end(): void {
     if (this.#state.kind === 'closed') return;
     this.#enter({ kind: 'ending', since: this.#policy.clock.now() });
@@ -223,7 +230,10 @@ export class Subscriber implements SinkListener, Sleeper {
   #reschedule(): void {
     const state = this.#state;
     if (state.kind === 'closed') return;
-    const stalledAt = 'since' in state ? state.since + this.#policy.slowTimeoutMs : Infinity;
+    const { slowTimeoutMs, clock } = this.#policy;
+    const stalledAt = 'since' in state
+      ? Math.min(state.since + slowTimeoutMs, clock.now() + slowTimeoutMs / PROBES)
+      : Infinity;
     const isFollowing = state.kind === 'open' || state.kind === 'blocked';
     const nextAt = isFollowing ? Math.min(this.#pingAt, this.#endsAt) : Infinity;
     this.#wheel.schedule(this, Math.min(stalledAt, nextAt));

@@ -129,8 +129,8 @@ class Worker {
     this.source.onMessage(message);
   });
   readonly up: Wire<FromWorker> = new Wire((message) => void this.relay.onMessage(message));
-  readonly source: IpcSource = new IpcSource({ send: this.up.send, onMessage: NOBODY });
   readonly clock = new FakeClock();
+  readonly source = new IpcSource({ send: this.up.send, onMessage: NOBODY }, this.clock, LONG_MS);
   readonly hub: Hub;
   readonly relay: Relay;
   readonly #sent = new Map<number, string>(); // the last state of each watch

@@ -12,10 +12,12 @@ import type { FromPrimary, FromWorker } from '../../src/cluster/messages.ts';
 import { refuse } from '../../src/core/errors.ts';
 import type { Snapshot } from '../../src/core/execution.ts';
 import type { Admission, Admitted, Loss, Watch } from '../../src/core/run-source.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { admittedAs, apiKey, snapshotOf } from '../support/fake-source.ts';
 import { within } from '../support/wait.ts';
 
 const RUN = 'run_1';
+const ADMIT_TIMEOUT_MS = 20_000;
 const REVOKED: Loss = { kind: 'refused', refusal: refuse('AUTH_INVALID_KEY') };
 const MOVED: Loss = { kind: 'moved' };
 
@@ -25,10 +27,11 @@ const end = snapshotOf(RUN, 'completed');
 /** A source, what it has sent, and what its observers were told. */
 class Worker {
   readonly sent: FromWorker[] = [];
+  readonly clock = new FakeClock();
   readonly source = new IpcSource({
     send: (message) => this.sent.push(message) > 0,
     onMessage: () => undefined,
-  });
+  }, this.clock, ADMIT_TIMEOUT_MS);
 
   /** In one turn, and each as JSON would bring it. */
   tell(...messages: readonly FromPrimary[]): void {
@@ -300,5 +303,42 @@ describe('a worker whose primary is gone', () => {
     const worker = new Worker();
     worker.source.close();
     assert.equal((await worker.ask()).kind, 'refused');
+  });
+});
+
+describe('a primary that stands still', () => {
+  it('is given up: who waits to join is refused, in a way that brings it back', async () => {
+    const worker = new Worker();
+    const asked = worker.ask();
+    worker.clock.advance(ADMIT_TIMEOUT_MS - 1);
+    assert.equal(await Promise.race([asked, nextTurn('waits')]), 'waits');
+    worker.clock.advance(1);
+    const admission = await asked;
+    assert.ok(admission.kind === 'refused', admission.kind);
+    assert.deepEqual([admission.refusal.status, admission.refusal.retryable], [503, true]);
+  });
+
+  it('that answers too late gets the place back, and its state is not lost', async () => {
+    const worker = new Worker();
+    const asked = worker.ask();
+    worker.clock.advance(ADMIT_TIMEOUT_MS);
+    await asked;
+    const second = worker.ask('lma_b');
+    worker.tell({ kind: 'admitted', n: 1, watch: 7, snapshot: step(1) });
+    assert.deepEqual(worker.sent.at(-1), { kind: 'leave', n: 1 });
+    worker.tell({ kind: 'admitted', n: 2, watch: 7 });
+    assert.equal(admitted(await second).snapshot.id, step(1).id);
+  });
+
+  it('has no numbers to tell, nor has one that is gone', async () => {
+    const worker = new Worker();
+    const asked = [worker.source.stats(), worker.source.metrics()];
+    worker.clock.advance(2_000);
+    assert.deepEqual(await within(1_000, 'an end of waiting', Promise.all(asked)),
+      [undefined, undefined]);
+    const stats = worker.source.stats();
+    worker.source.close();
+    assert.equal(await within(1_000, 'an end of waiting', stats), undefined);
+    assert.equal(await worker.source.metrics(), undefined);
   });
 });

@@ -14,6 +14,7 @@ import { Relay } from '../../src/cluster/relay.ts';
 import { refuse } from '../../src/core/errors.ts';
 import type { Snapshot } from '../../src/core/execution.ts';
 import type { Admission, Admitted, ApiKey, Loss, Watch } from '../../src/core/run-source.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { apiKey, FakeSource, snapshotOf } from '../support/fake-source.ts';
 import { until, within } from '../support/wait.ts';
 
@@ -95,7 +96,8 @@ class Pair {
   readonly upstream: Upstream;
   readonly down: Wire<FromPrimary> = new Wire((message) => this.source.onMessage(message));
   readonly up: Wire<FromWorker> = new Wire((message) => void this.relay.onMessage(message));
-  readonly source: IpcSource = new IpcSource({ send: this.up.send, onMessage: () => undefined });
+  readonly port = { send: this.up.send, onMessage: (): void => undefined };
+  readonly source = new IpcSource(this.port, new FakeClock(), 1_000);
   readonly relay: Relay;
 
   constructor(upstream = new Upstream()) {

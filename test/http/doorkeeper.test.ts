@@ -65,6 +65,7 @@ describe('the door', () => {
     const door = new Door(3);
     const inside = door.connect(3);
     assert.deepEqual([cut(inside), door.refused], [0, 0]);
+    door.ask(inside);
     const late = door.connect(2);
     assert.deepEqual([cut(inside), cut(late), door.refused], [0, 2, 2]);
   });
@@ -72,20 +73,25 @@ describe('the door', () => {
   it('has room again for each one that is gone', async () => {
     const door = new Door(2);
     const inside = door.connect(2);
+    door.ask(inside);
     await close(inside.slice(0, 1));
-    assert.deepEqual([cut(door.connect(1)), cut(door.connect(1))], [0, 1]);
+    const next = door.connect(1);
+    door.ask(next);
+    assert.deepEqual([cut(next), cut(door.connect(1))], [0, 1]);
   });
 
   it('counts none twice, whether it asked or not, and none that it cut', async () => {
     const door = new Door(4);
     const [first, ...others] = door.connect(4);
     assert.ok(first, 'nobody is inside');
-    door.ask([first, first]);
+    door.ask([first, first, ...others]);
     const late = door.connect(3);
     await close([first]);
     await within(2_000, 'the close of those that were cut', Promise.all(late.map((socket) =>
       socket.closed ? undefined : once(socket, 'close'))));
-    assert.deepEqual([cut(door.connect(1)), cut(door.connect(1)), cut(others)], [0, 1, 0]);
+    const next = door.connect(1);
+    door.ask(next);
+    assert.deepEqual([cut(next), cut(door.connect(1)), cut(others)], [0, 1, 0]);
   });
 
   it('counts those that ask as open still: descriptors do not grow by it', () => {
@@ -113,16 +119,30 @@ describe('those who connect and say nothing', () => {
     door.ask(streams);
     const silent = door.connect(MAX_WAITING);
     const late = door.connect(2);
-    assert.deepEqual([cut(streams), cut(silent), cut(late), door.refused], [0, 0, 2, 2]);
+    assert.deepEqual([cut(streams), cut(silent), cut(late), door.refused], [0, 2, 0, 2]);
+    assert.equal(cut(silent.slice(0, 2)), 2, 'who was silent for the longest');
+  });
+
+  it('make room for who comes later, also where sockets are few', () => {
+    const door = new Door(10);
+    const streams = door.connect(4);
+    door.ask(streams);
+    const silent = door.connect(6);
+    const late = door.connect(3);
+    assert.deepEqual([cut(streams), cut(silent), cut(late), door.refused], [0, 3, 0, 3]);
   });
 
   it('make room by speaking as well as by leaving', async () => {
     const door = new Door(100_000);
     const silent = door.connect(MAX_WAITING);
     door.ask(silent.slice(0, 1));
-    assert.deepEqual([cut(door.connect(1)), cut(door.connect(1))], [0, 1]);
+    door.connect(1);
+    assert.equal(door.refused, 0);
     await close(silent.slice(1, 2));
-    assert.deepEqual([cut(door.connect(1)), cut(door.connect(1))], [0, 1]);
+    door.connect(1);
+    assert.equal(door.refused, 0);
+    door.connect(1);
+    assert.deepEqual([cut(silent.slice(2)), door.refused], [1, 1]);
   });
 
   it('are forgotten when they go without a word', async () => {
@@ -149,10 +169,13 @@ describe('a full house', () => {
   it('is not told of again while it only flickers', async () => {
     const door = new Door(100);
     const inside = door.connect(100);
+    door.ask(inside);
     door.connect(1);
     for (let i = 0; i < 5; i++) {
       await close(inside.splice(0, 1));
-      inside.push(...door.connect(1));
+      const next = door.connect(1);
+      door.ask(next);
+      inside.push(...next);
       door.connect(1);
     }
     assert.equal(door.warnings.length, 1);
@@ -161,6 +184,7 @@ describe('a full house', () => {
   it('is told of again once there was room for a tenth', async () => {
     const door = new Door(100);
     const inside = door.connect(100);
+    door.ask(inside);
     door.connect(1);
     await close(inside.splice(0, 11));
     door.connect(12);

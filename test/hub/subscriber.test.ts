@@ -293,6 +293,20 @@ describe('the end of a stream', () => {
     assert.deepEqual([stream.told, stream.clock.pending], [['leave', 'closed'], 0]);
   });
 
+  it('waits for a reader that takes a little all the time, and asks whether it does', () => {
+    const stream = Stream.open();
+    stream.subscriber.finish(frame(over()));
+    for (let i = 0; i < 10; i++) {
+      const { probes } = stream.sink;
+      stream.clock.advance(SLOW_MS / 2);
+      assert.ok(stream.sink.probes > probes, `asked in part ${i}`);
+      stream.sink.progress();
+    }
+    assert.equal(stream.sink.isDestroyed, false);
+    stream.clock.advance(SLOW_MS + TICK_MS);
+    assert.equal(stream.sink.isDestroyed, true);
+  });
+
   it('cuts off a reader that does not take it', () => {
     const stream = Stream.open();
     stream.clock.advance(5_000);

@@ -14,6 +14,8 @@ export class FakeSink implements Sink {
   readonly events: SseEvent[] = [];
   readonly parser = new SseParser();
   readonly violations: string[] = [];
+  /** How often it was asked for progress. */
+  probes = 0;
   isEnded = false;
   isDestroyed = false;
   isClosed = false;
@@ -50,6 +52,10 @@ export class FakeSink implements Sink {
     this.isDestroyed = true;
   }
 
+  probe(): void {
+    this.probes++;
+  }
+
   listen(listener: SinkListener): void {
     if (this.#listener !== undefined) this.violations.push('listen() was called twice');
     this.#listener = listener;
@@ -80,6 +86,11 @@ export class FakeSink implements Sink {
     if (!this.#owesDrain || this.isDestroyed) return;
     this.#owesDrain = false;
     this.#listener?.onDrain();
+  }
+
+  /** The reader has taken a part. */
+  progress(): void {
+    this.#listener?.onProgress();
   }
 
   /** A drain nobody was promised. */

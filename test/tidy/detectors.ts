@@ -13,6 +13,11 @@ export function lineCount(text: string): number {
   return text.replace(/\n$/, '').split('\n').length;
 }
 
+/** Lines with code on them: neither blank nor comment alone. */
+export function codeLineCount({ code }: SourceFile): number {
+  return code.split('\n').filter((line) => line.trim() !== '').length;
+}
+
 /** Each place in the code that `pattern` finds. */
 export function matches({ path, text, code }: SourceFile, pattern: RegExp, rule: string): string[] {
   return [...code.matchAll(pattern)].map(({ 0: found, index }) =>

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { assertEnded, assertStream, names } from '../../support/gateway.ts';
 import {
-  clientsOf, isAlive, metric, rssBytes, startProcesses, startProgram, workersOf,
+  ask, clientsOf, isAlive, metric, rssBytes, startProcesses, startProgram, workersOf,
 } from '../../support/processes.ts';
 import type { Program } from '../../support/processes.ts';
 import { openRaw } from '../../support/sse-client.ts';
@@ -113,6 +113,7 @@ function workerTests(): void {
     const [first = 0] = delays;
     const last = delays.at(-1) ?? 0;
     assert.ok(first <= 500 && last >= 4 * first && last <= 30_000, delays.join(', '));
+    await until('it is told', () => program.logged('workers keep dying').length > 0);
     assert.equal(program.logged('workers keep dying').length, 1, 'told once');
     upstream.run('r1', state('running', { n: 1 }));
     assert.equal(nOf(await stream.next((event) => event.data.includes('"n":1'))), 1);
@@ -156,6 +157,28 @@ function primaryTests(): void {
     assert.notEqual(await within(5_000, 'the stalled one', stalled.ended), 'end');
     const knock = openRaw(port, '');
     assert.equal(await within(2_000, 'the port', knock.closed), 'refused', 'the port is free');
+  });
+
+  it('a primary that stands still makes workers unready; who joins is sent back', async (t) => {
+    const program = await startProgram(t, 2, { flags: ['--upstream-timeout', '500ms'] });
+    const { upstream, pid, port } = program;
+    upstream.run('r1', state('running'));
+    const stream = await program.join('r1');
+    await stream.next('progress');
+    process.kill(pid, 'SIGSTOP');
+    t.after(() => isAlive(pid) && process.kill(pid, 'SIGCONT'));
+    const [late, ready, live, numbers] = await Promise.all([
+      program.join('r1'), ...['/readyz', '/livez', '/metrics'].map((path) => ask(port, path)),
+    ]);
+    assert.equal(late.response.headers['x-runcast-refused'], '503 RESOURCE_UNAVAILABLE');
+    assert.deepEqual([ready?.status, live?.status, numbers?.status], [503, 200, 503]);
+    const now = performance.now();
+    await stream.next(({ event, at }) => event === 'ping' && at > now);
+    process.kill(pid, 'SIGCONT');
+    await until('ready again', async () => (await ask(port, '/readyz')).status === 200);
+    upstream.run('r1', state('completed'));
+    await stream.next('complete');
+    await assertEnded(stream);
   });
 
   it('workers that have yet to start do not outlive their primary either', async (t) => {
