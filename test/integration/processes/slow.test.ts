@@ -20,7 +20,7 @@ import type { Answer } from '../../support/upstream.ts';
 import { until, within } from '../../support/wait.ts';
 
 const PAD = 'x'.repeat(200_000);
-const SLOW_TIMEOUT_MS = 400;
+const SLOW_TIMEOUT_MS = 800;
 /** So much at once is more than the kernel takes for a reader that takes nothing. */
 const HUGE = 'x'.repeat(4_000_000);
 const HUGE_BODY_BYTES = 8_000_000;
