@@ -125,9 +125,10 @@ export class ComposedGateway implements Gateway {
     metrics.read('runcast_event_loop_delay_max_seconds', () => this.#loopDelay.max / 1e9);
     const shared = { clock: systemClock, random: Math.random };
     this.#hub = new Hub(source, { ...settings, ...shared }, metrics);
-    const { keyPrefix } = settings;
+    const { keyPrefix, compress } = settings;
     const hub = this.#hub;
-    this.#http = new Handler({ source, hub, keyPrefix, log, metrics, machine, ...shared });
+    const parts = { source, hub, log, metrics, machine };
+    this.#http = new Handler({ ...parts, ...shared, keyPrefix, compress });
     this.handler = this.#http.handle;
     const door = new Doorkeeper(maxSockets, log, metrics);
     this.#listener = new Listener(this.#http, door, systemClock, log);

@@ -79,6 +79,16 @@ export function oneOf<T extends string>(...values: readonly T[]): Kind<T> {
   return worded((text) => values.find((value) => value === text), `one of ${values.join(', ')}`);
 }
 
+/** `on` or `off`; in code a boolean. */
+export function onOff(): Kind<boolean> {
+  return {
+    parse: (text) => (text === 'on' ? true : text === 'off' ? false : undefined),
+    check: (value): value is boolean => typeof value === 'boolean',
+    expected: 'on or off',
+    expectedInCode: 'true or false',
+  };
+}
+
 /** Text that `pattern` matches whole. */
 export function text(pattern: RegExp, expected: string): Kind<string> {
   return worded((value) => (pattern.test(value) ? value : undefined), expected);

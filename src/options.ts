@@ -7,7 +7,9 @@ import { GatewayError } from './core/errors.ts';
 import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
-import { duration, integer, list, oneOf, orWord, origin, size, text } from './option-kinds.ts';
+import {
+  duration, integer, list, onOff, oneOf, orWord, origin, size, text,
+} from './option-kinds.ts';
 import type { Kind } from './option-kinds.ts';
 
 /** All values, complete and checked. */
@@ -35,6 +37,8 @@ export interface Settings {
   readonly statusField: string;
   readonly completeOn: readonly string[];
   readonly errorOn: readonly string[];
+  /** Deflate states once for all clients that take gzip. */
+  readonly compress: boolean;
   /** A reader that takes nothing for this long is cut off. */
   readonly slowTimeoutMs: number;
   /** How long a shutdown may take; streams end spread over it. */
@@ -106,6 +110,8 @@ export const OPTIONS = [
     'statuses that mean success'),
   option('error-on', 'errorOn', statuses, ['failed', 'cancelled'], 'failed,cancelled',
     'statuses that mean failure'),
+  option('compress', 'compress', onOff(), true, 'on',
+    'compress states, once for all clients that take gzip'),
   option('slow-timeout', 'slowTimeoutMs', duration(100, 3_600_000), 30_000, '30s',
     'a reader that takes nothing for this long is cut off'),
   option('drain-timeout', 'drainTimeoutMs', duration(0, 3_600_000), 10_000, '10s',

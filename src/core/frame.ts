@@ -5,16 +5,23 @@
  */
 
 import type { Snapshot } from './execution.ts';
+import { Piece } from './piece.ts';
 
 /** The events of a stream; there are no others. */
 export type EventName = 'progress' | 'complete' | 'error' | 'timeout' | 'ping';
 
 /** One event, ready to be written. */
-export interface Frame {
+export class Frame extends Piece {
   readonly event: EventName;
   /** What a client will send back as `Last-Event-ID`. */
   readonly id: string;
-  readonly bytes: Buffer;
+
+  constructor(event: EventName, id: string, data: string, retryMs?: number) {
+    const retry = retryMs === undefined ? '' : `retry: ${retryMs}\n`;
+    super(`${retry}event: ${event}\nid: ${id}\ndata: ${data}\n\n`);
+    this.event = event;
+    this.id = id;
+  }
 }
 
 /** A day: an EventSource that comes back after the end does so once, and then it gets a 204. */
@@ -27,35 +34,29 @@ export const NO_ID = 'none';
 export function stateFrame(snapshot: Snapshot): Frame {
   const { terminal, id, data } = snapshot;
   return terminal === undefined
-    ? frame('progress', id, data)
-    : frame(terminal, id, data, TERMINAL_RETRY_MS);
+    ? new Frame('progress', id, data)
+    : new Frame(terminal, id, data, TERMINAL_RETRY_MS);
 }
 
 /** The heartbeat: Unix time in whole seconds. */
 export function pingFrame(id: string, wallMs: number, retryMs?: number): Frame {
-  return frame('ping', id, String(Math.floor(wallMs / 1000)), retryMs);
+  return new Frame('ping', id, String(Math.floor(wallMs / 1000)), retryMs);
 }
 
 /** The stream has had its time; the client comes back after the `retry:` it was given first. */
 export function timeoutFrame(id: string, streamTimeoutMs: number): Frame {
   const message = `Stream timeout after ${describeMs(streamTimeoutMs)}`;
-  return frame('timeout', id, JSON.stringify({ message }));
+  return new Frame('timeout', id, JSON.stringify({ message }));
 }
 
 /** The client's key lost access, or the run is gone: final, and not worth a reconnect. */
 export function lossFrame(id: string, data: Readonly<Record<string, unknown>>): Frame {
-  return frame('error', id, JSON.stringify(data), TERMINAL_RETRY_MS);
+  return new Frame('error', id, JSON.stringify(data), TERMINAL_RETRY_MS);
 }
 
 /** To be put in front of a stream's first frame: the event it belongs to is not over yet. */
-export function retryLine(retryMs: number): Buffer {
-  return Buffer.from(`retry: ${retryMs}\n`, 'latin1');
-}
-
-function frame(event: EventName, id: string, data: string, retryMs?: number): Frame {
-  const retry = retryMs === undefined ? '' : `retry: ${retryMs}\n`;
-  const text = `${retry}event: ${event}\nid: ${id}\ndata: ${data}\n\n`;
-  return { event, id, bytes: Buffer.from(text, 'utf8') };
+export function retryLine(retryMs: number): Piece {
+  return new Piece(`retry: ${retryMs}\n`);
 }
 
 /** `600000` → `10 minutes`: in the largest unit that leaves no rest. */

@@ -6,42 +6,36 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-import { ERROR_CODES, envelope, refuse, toSeconds } from '../core/errors.ts';
+import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
-import { NO_ID, pingFrame } from '../core/frame.ts';
-import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
 import type { Machine } from '../core/machine.ts';
-import type { Metrics } from '../core/metrics.ts';
 import type { Admitted, ApiKey, RunSource } from '../core/run-source.ts';
 import type { Hub } from '../hub/hub.ts';
+import { Connections } from './connections.ts';
 import { readKey } from './credentials.ts';
-import {
-  hasBody, jsonHead, lastEventIdOf, requestIdOf, streamHead, wantsEvents,
-} from './headers.ts';
-import { ResponseSink } from './response-sink.ts';
+import { Exchange } from './exchange.ts';
+import type { ExchangeOptions } from './exchange.ts';
+import { acceptsGzip, hasBody, lastEventIdOf, streamHead } from './headers.ts';
 import { parseRoute } from './routes.ts';
 import type { Route } from './routes.ts';
 import { SendQueues } from './send-queues.ts';
+import { SocketSink } from './socket-sink.ts';
+import type { Framing } from './socket-sink.ts';
 
 /** What the handler is put together from. */
-export interface HandlerOptions {
+export interface HandlerOptions extends ExchangeOptions {
   readonly source: RunSource;
   readonly hub: Hub;
   readonly keyPrefix: string;
-  readonly clock: Clock;
-  readonly random: () => number;
+  readonly compress: boolean;
   readonly log: Logger;
-  readonly metrics: Metrics;
   readonly machine: Machine;
 }
 
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 type StreamRoute = Extract<Route, { kind: 'stream' }>;
-
-/** Where upstream or a limit gives no `Retry-After`. */
-const RETRY_AFTER_MS = 2000;
 
 /** Answers requests; {@link Handler.handle} may be mounted in any server. */
 export class Handler {
@@ -50,12 +44,14 @@ export class Handler {
   readonly #streaming = new WeakSet<Socket>();
   /** Requests for a stream whose proof is under way. */
   readonly #joining = new Set<Exchange>();
-  readonly #sendQueues: SendQueues;
+  readonly #queues: SendQueues;
+  readonly #connections: Connections;
   #isDraining = false;
 
   constructor(options: HandlerOptions) {
     this.#options = options;
-    this.#sendQueues = new SendQueues(options.clock);
+    this.#queues = new SendQueues(options.clock);
+    this.#connections = new Connections(options.clock);
   }
 
   /** From now on streams are refused, in a way that brings their clients back. */
@@ -68,20 +64,30 @@ export class Handler {
     return this.#streaming.has(socket);
   }
 
+  /** For a server of somebody else's: what it knows of its connections stays true. */
   readonly handle = (request: IncomingMessage, response: ServerResponse): void => {
+    this.#handle(new Exchange(request, response, this.#options, false));
+  };
+
+  /** For our own server: a stream's connection is taken from it. */
+  handleOwn(request: IncomingMessage, response: ServerResponse): void {
+    this.#handle(new Exchange(request, response, this.#options, true));
+  }
+
+  #handle(exchange: Exchange): void {
+    const { request, response } = exchange;
     // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
     if (this.#streaming.has(request.socket)) {
       request.socket.destroy();
       return;
     }
-    const exchange = new Exchange(request, response, this.#options);
     this.#route(exchange).catch((error: unknown) => {
       this.#options.log.error('request failed', { error: String(error) });
-      if (response.headersSent) response.destroy();
+      if (response.headersSent) request.socket.destroy();
       else exchange.refuse(refuse('INTERNAL_ERROR'));
     });
-  };
+  }
 
   async #route(exchange: Exchange): Promise<void> {
     const { request } = exchange;
@@ -151,82 +157,34 @@ export class Handler {
       exchange.refuse(admission.refusal);
       return false;
     }
-    const { request, response, requestId } = exchange;
-    const lastEventId = lastEventIdOf(request, route.query);
+    const lastEventId = lastEventIdOf(exchange.request, route.query);
     if (hasSeenTheEnd(admission, lastEventId)) {
       admission.leave?.();
       exchange.noContent();
       return false;
     }
-    response.writeHead(200, streamHead(requestId));
+    return this.#open(exchange, admission, lastEventId);
+  }
+
+  /** Head and first event leave in one packet. */
+  #open(exchange: Exchange, admission: Admitted, lastEventId: string | undefined): boolean {
+    const { request: { socket }, response, requestId, isOurs } = exchange;
+    const framing = this.#framing(exchange.request);
+    socket.cork();
+    response.writeHead(200, streamHead(requestId, framing === 'gzip'));
     response.flushHeaders();
-    const sink = new ResponseSink(response, this.#sendQueues);
+    const isTaken = isOurs && this.#connections.take(response);
+    if (isTaken) this.#streaming.delete(socket);
+    const outlet = isTaken ? { socket, response: undefined } : { socket, response };
+    const sink = new SocketSink({ ...outlet, framing, queues: this.#queues });
     this.#options.hub.subscribe(admission, { sink, requestId, lastEventId });
+    socket.uncork();
     return true;
   }
-}
 
-/** One request with its response, and the ways of answering it without a stream. */
-class Exchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly requestId: string;
-  readonly #options: HandlerOptions;
-
-  constructor(request: IncomingMessage, response: ServerResponse, options: HandlerOptions) {
-    this.request = request;
-    this.response = response;
-    this.requestId = requestIdOf(request);
-    this.#options = options;
-  }
-
-  /** Is there still somebody to answer, who was not answered? */
-  get isOpen(): boolean {
-    const { response } = this;
-    return !response.destroyed && !response.writableEnded && response.socket !== null;
-  }
-
-  json(status: number, body: string, headers: Record<string, string> = {}): void {
-    const { request, response, requestId } = this;
-    // What is left of a request that was not read must not become the next one.
-    const close = hasBody(request) || status === 400 ? { connection: 'close' } : {};
-    const length = { 'content-length': String(Buffer.byteLength(body)) };
-    response.writeHead(status, { ...jsonHead(requestId), ...length, ...close, ...headers });
-    response.end(request.method === 'HEAD' ? undefined : body);
-  }
-
-  /** 204: the one answer that makes an EventSource stop. */
-  noContent(): void {
-    const { response, requestId } = this;
-    response.writeHead(204, { 'cache-control': 'no-store', 'x-request-id': requestId }).end();
-  }
-
-  refuse(refusal: Refusal, allow?: string): void {
-    // Upstream's own codes could be any number of labels.
-    const code = ERROR_CODES.find((ours) => ours === refusal.code) ?? 'upstream';
-    this.#options.metrics.count('runcast_refusals_total', code);
-    if (!refusal.retryable) {
-      this.json(refusal.status, envelope(refusal, this.requestId), allow ? { allow } : {});
-      return;
-    }
-    const retryAfterMs = refusal.retryAfterMs ?? RETRY_AFTER_MS;
-    const timed = { ...refusal, retryAfterMs };
-    if (wantsEvents(this.request)) return this.#refuseAsStream(timed, retryAfterMs);
-    const headers = { 'retry-after': String(toSeconds(retryAfterMs)) };
-    return this.json(refusal.status, envelope(timed, this.requestId), headers);
-  }
-
-  /** An EventSource never comes back from a status, so it is told when to in a stream. */
-  #refuseAsStream({ status, code }: Refusal, retryAfterMs: number): void {
-    const { request, response, requestId } = this;
-    const { clock, random } = this.#options;
-    // Its position is handed back, or the client would forget which state it has.
-    const [, query] = (request.url ?? '').split('?');
-    const id = lastEventIdOf(request, new URLSearchParams(query)) ?? NO_ID;
-    const retryMs = Math.floor(Math.max(1000, retryAfterMs) * (1 + random() / 2));
-    const head = { ...streamHead(requestId), 'x-runcast-refused': `${status} ${code}` };
-    response.writeHead(200, head);
-    response.end(pingFrame(id, clock.wallNow(), retryMs).bytes);
+  #framing(request: IncomingMessage): Framing {
+    if (request.httpVersion === '1.0') return 'plain';
+    return this.#options.compress && acceptsGzip(request) ? 'gzip' : 'chunked';
   }
 }
 

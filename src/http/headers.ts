@@ -7,8 +7,9 @@ import type { IncomingMessage } from 'node:http';
  * The head of every stream. `x-accel-buffering` is what makes nginx pass events on at once;
  * `no-transform` keeps compressing proxies away. One stream is one connection.
  */
-export function streamHead(requestId: string): Record<string, string> {
+export function streamHead(requestId: string, isGzip: boolean): Record<string, string> {
   return {
+    ...isGzip ? { 'content-encoding': 'gzip', 'vary': 'accept-encoding' } : {},
     'content-type': 'text/event-stream',
     'cache-control': 'no-store, no-transform',
     'x-accel-buffering': 'no',
@@ -37,6 +38,17 @@ export function requestIdOf(request: IncomingMessage): string {
 /** Does the client name `text/event-stream`? Then a refusal must not be a status for ever. */
 export function wantsEvents(request: IncomingMessage): boolean {
   return /(^|,)\s*text\/event-stream\s*(;|,|$)/i.test(request.headers.accept ?? '');
+}
+
+/** Does the client take gzip? A weight of 0 is a no (RFC 9110, 12.5.3). */
+export function acceptsGzip({ headers }: IncomingMessage): boolean {
+  const codings = String(headers['accept-encoding'] ?? '').toLowerCase().split(',');
+  const weights = new Map(codings.map((coding) => {
+    const [name = '', ...parameters] = coding.split(';').map((part) => part.trim());
+    const weight = parameters.find((each) => /^q\s*=/.test(each))?.replace(/^q\s*=\s*/, '');
+    return [name, Number(weight ?? 1)];
+  }));
+  return (weights.get('gzip') ?? weights.get('x-gzip') ?? weights.get('*') ?? 0) > 0;
 }
 
 /** Does a request announce a body? */

@@ -48,7 +48,7 @@ export class Listener {
   constructor(handler: Handler, door: Doorkeeper, clock: Clock, log: Logger) {
     const onRequest: http.RequestListener = (request, response) => {
       door.onRequest(request.socket);
-      handler.handle(request, response);
+      handler.handleOwn(request, response);
     };
     const server = http.createServer(SERVER_OPTIONS, onRequest);
     server.timeout = 0;

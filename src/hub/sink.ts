@@ -1,4 +1,6 @@
-/** Where a stream's bytes go. The hub knows nothing of HTTP; `http/response-sink.ts` does. */
+/** Where a stream's bytes go. The hub knows nothing of HTTP; `http/socket-sink.ts` does. */
+
+import type { Piece } from '../core/piece.ts';
 
 /** Who writes, and wants to know what becomes of it. */
 export interface SinkListener {
@@ -12,8 +14,8 @@ export interface SinkListener {
 
 /** One client connection behind its head. */
 export interface Sink {
-  /** False: the reader is behind. The bytes are taken all the same; `onDrain` may follow. */
-  write(bytes: Buffer): boolean;
+  /** False: the reader is behind. It is taken all the same; `onDrain` may follow. */
+  write(piece: Piece): boolean;
   /** A clean end behind what was written. A reader that takes nothing never lets it close. */
   end(): void;
   /** Cuts the connection now. */

@@ -204,7 +204,7 @@ export class Subscriber implements SinkListener, Sleeper {
   #write(frame: Frame): void {
     this.#lastId = frame.id;
     this.#policy.tally[frame.event]++;
-    const isTaken = this.#sink.write(frame.bytes);
+    const isTaken = this.#sink.write(frame);
     if (isTaken || this.#state.kind !== 'open') return;
     this.#enter({ kind: 'blocked', since: this.#policy.clock.now(), pending: undefined });
   }

@@ -82,8 +82,8 @@ describe('an event on the wire', () => {
   });
 
   it('may have a retry line in front, which ends no event', () => {
-    assert.deepEqual(retryLine(3_210), Buffer.from('retry: 3210\n'));
-    const stream = Buffer.concat([retryLine(3_210), state(undefined, data).bytes]);
+    assert.deepEqual(retryLine(3_210).bytes, Buffer.from('retry: 3210\n'));
+    const stream = Buffer.concat([retryLine(3_210).bytes, state(undefined, data).bytes]);
     const [event, ...others] = new SseParser().push(stream);
     assert.deepEqual([event?.event, event?.retry, event?.data], ['progress', 3_210, data]);
     assert.equal(others.length, 0);
@@ -164,7 +164,7 @@ describe('a stream of events', () => {
       state(undefined, '{"a":"é"}'), pingFrame('p', 5_000), timeoutFrame('p', 600_000),
       state('complete', '{"a":"🌍"}'), lossFrame('l', { code: 'X' }),
     ];
-    const stream = Buffer.concat([retryLine(2_000), ...frames.map(({ bytes }) => bytes)]);
+    const stream = Buffer.concat([retryLine(2_000).bytes, ...frames.map(({ bytes }) => bytes)]);
     for (let cut = 0; cut <= stream.length; cut++) {
       const parser = new SseParser();
       const parts = [stream.subarray(0, cut), stream.subarray(cut)];

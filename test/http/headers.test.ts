@@ -9,7 +9,7 @@ import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 
 import {
-  hasBody, jsonHead, lastEventIdOf, requestIdOf, streamHead, wantsEvents,
+  acceptsGzip, hasBody, jsonHead, lastEventIdOf, requestIdOf, streamHead, wantsEvents,
 } from '../../src/http/headers.ts';
 import { within } from '../support/wait.ts';
 
@@ -26,7 +26,7 @@ function received(...lines: string[]): Promise<IncomingMessage> {
 
 describe('the head of an answer', () => {
   it('of a stream keeps it from being stored, transformed, buffered, guessed at or shared', () => {
-    assert.deepEqual(streamHead('q1'), {
+    assert.deepEqual(streamHead('q1', false), {
       'content-type': 'text/event-stream',
       'cache-control': 'no-store, no-transform',
       'x-accel-buffering': 'no',
@@ -34,6 +34,11 @@ describe('the head of an answer', () => {
       'x-request-id': 'q1',
       'connection': 'close',
     });
+  });
+
+  it('of a compressed stream says so, also to caches', () => {
+    const head = streamHead('q1', true);
+    assert.deepEqual([head['content-encoding'], head['vary']], ['gzip', 'accept-encoding']);
   });
 
   it('of JSON keeps it from being stored or guessed at', () => {
@@ -46,7 +51,7 @@ describe('the head of an answer', () => {
   });
 
   it('is a new object each time, so that one answer cannot change another', () => {
-    assert.notEqual(streamHead('a'), streamHead('a'));
+    assert.notEqual(streamHead('a', false), streamHead('a', false));
     assert.notEqual(jsonHead('a'), jsonHead('a'));
   });
 });
@@ -147,5 +152,25 @@ describe('where a client left off', () => {
     assert.equal(await position('', 'last-event-id: a', 'last-event-id: b'), undefined);
     assert.equal(await position(''), undefined);
     assert.equal(await position('lasteventid=a&last-event-id=b&LastEventId=c'), undefined);
+  });
+});
+
+describe('gzip', () => {
+  const accept = (encodings: string): Promise<IncomingMessage> =>
+    received('host: x', `accept-encoding: ${encodings}`);
+
+  it('is taken by those who say so, in any case and place', async () => {
+    for (const encodings of [
+      'gzip', 'GZip', 'deflate, gzip', 'gzip;q=0.1', 'br;q=1 , gzip ; q=0.5', 'x-gzip', '*',
+      'identity, *;q=0.1',
+    ]) assert.equal(acceptsGzip(await accept(encodings)), true, encodings);
+  });
+
+  it('is not taken by those who do not, or who weigh it with nothing', async () => {
+    for (const encodings of [
+      '', 'identity', 'br, deflate', 'gzip;q=0', 'gzip;q=0.000, br', '*;q=0', 'gzip;q=0, *',
+      'gzipped', 'gzip;q=x',
+    ]) assert.equal(acceptsGzip(await accept(encodings)), false, encodings);
+    assert.equal(acceptsGzip(await received('host: x')), false);
   });
 });

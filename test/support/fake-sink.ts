@@ -5,6 +5,7 @@
  * sink may be asked for is collected in `violations` and not thrown into the code under test.
  */
 
+import type { Piece } from '../../src/core/piece.ts';
 import type { Sink, SinkListener } from '../../src/hub/sink.ts';
 import { SseParser } from './sse-parser.ts';
 import type { SseEvent } from './sse-parser.ts';
@@ -26,7 +27,7 @@ export class FakeSink implements Sink {
   #owesDrain = false;
   #listener: SinkListener | undefined;
 
-  write(bytes: Buffer): boolean {
+  write({ bytes }: Piece): boolean {
     if (this.#listener === undefined) this.violations.push('written before listen()');
     if (this.isEnded) this.violations.push(`written behind the end: ${bytes.toString()}`);
     if (this.isClosed) this.violations.push(`written after the close: ${bytes.toString()}`);

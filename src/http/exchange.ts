@@ -1,0 +1,91 @@
+/** One request and its response: what is answered without a stream, and in which form. */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+import type { Clock } from '../core/clock.ts';
+import { ERROR_CODES, envelope, toSeconds } from '../core/errors.ts';
+import type { Refusal } from '../core/errors.ts';
+import { NO_ID, pingFrame } from '../core/frame.ts';
+import type { Metrics } from '../core/metrics.ts';
+import {
+  hasBody, jsonHead, lastEventIdOf, requestIdOf, streamHead, wantsEvents,
+} from './headers.ts';
+
+/** What answering takes. */
+export interface ExchangeOptions {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly metrics: Metrics;
+}
+
+/** Where upstream or a limit gives no `Retry-After`. */
+const RETRY_AFTER_MS = 2000;
+
+/** One request with its response, and the ways of answering it without a stream. */
+export class Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly requestId: string;
+  /** Is it of our own server? */
+  readonly isOurs: boolean;
+  readonly #options: ExchangeOptions;
+
+  constructor(
+    request: IncomingMessage, response: ServerResponse, options: ExchangeOptions, isOurs: boolean,
+  ) {
+    this.request = request;
+    this.response = response;
+    this.isOurs = isOurs;
+    this.requestId = requestIdOf(request);
+    this.#options = options;
+  }
+
+  /** Is there still somebody to answer, who was not answered? */
+  get isOpen(): boolean {
+    const { response } = this;
+    return !response.destroyed && !response.writableEnded && response.socket !== null;
+  }
+
+  json(status: number, body: string, headers: Record<string, string> = {}): void {
+    const { request, response, requestId } = this;
+    // What is left of a request that was not read must not become the next one.
+    const close = hasBody(request) || status === 400 ? { connection: 'close' } : {};
+    const length = { 'content-length': String(Buffer.byteLength(body)) };
+    response.writeHead(status, { ...jsonHead(requestId), ...length, ...close, ...headers });
+    response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  /** 204: the one answer that makes an EventSource stop. */
+  noContent(): void {
+    const { response, requestId } = this;
+    response.writeHead(204, { 'cache-control': 'no-store', 'x-request-id': requestId }).end();
+  }
+
+  refuse(refusal: Refusal, allow?: string): void {
+    // Upstream's own codes could be any number of labels.
+    const code = ERROR_CODES.find((ours) => ours === refusal.code) ?? 'upstream';
+    this.#options.metrics.count('runcast_refusals_total', code);
+    if (!refusal.retryable) {
+      this.json(refusal.status, envelope(refusal, this.requestId), allow ? { allow } : {});
+      return;
+    }
+    const retryAfterMs = refusal.retryAfterMs ?? RETRY_AFTER_MS;
+    const timed = { ...refusal, retryAfterMs };
+    if (wantsEvents(this.request)) return this.#refuseAsStream(timed, retryAfterMs);
+    const headers = { 'retry-after': String(toSeconds(retryAfterMs)) };
+    return this.json(refusal.status, envelope(timed, this.requestId), headers);
+  }
+
+  /** An EventSource never comes back from a status, so it is told when to in a stream. */
+  #refuseAsStream({ status, code }: Refusal, retryAfterMs: number): void {
+    const { request, response, requestId } = this;
+    const { clock, random } = this.#options;
+    // Its position is handed back, or the client would forget which state it has.
+    const [, query] = (request.url ?? '').split('?');
+    const id = lastEventIdOf(request, new URLSearchParams(query)) ?? NO_ID;
+    const retryMs = Math.floor(Math.max(1000, retryAfterMs) * (1 + random() / 2));
+    const head = { ...streamHead(requestId, false), 'x-runcast-refused': `${status} ${code}` };
+    response.writeHead(200, head);
+    response.end(pingFrame(id, clock.wallNow(), retryMs).bytes);
+  }
+}

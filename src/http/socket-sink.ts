@@ -1,0 +1,154 @@
+/**
+ * A {@link Sink} over the socket of a response whose head is written. Pieces are framed already,
+ * once for all, and go straight to the socket. While nothing waits there, they go by a plain
+ * write(2): what the stream machinery of Node does around that costs a third of a frame, and what
+ * the kernel does not take at once is handed to that machinery.
+ */
+
+import { writeSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+import { GZIP_HEAD, combineCrc, gzipTail } from '../core/gzip.ts';
+import { chunkOf } from '../core/piece.ts';
+import type { Piece } from '../core/piece.ts';
+import type { Sink, SinkListener } from '../hub/sink.ts';
+import type { SendQueues } from './send-queues.ts';
+
+/** How a body is framed: to the end of the connection (HTTP/1.0), in chunks, in gzipped chunks. */
+export type Framing = 'plain' | 'chunked' | 'gzip';
+
+/** Peers that vanished without a word are asked for after this long without data. */
+const KEEP_ALIVE_MS = 30_000;
+const LAST_CHUNK = '0\r\n\r\n';
+const GZIP_HEAD_CHUNK = chunkOf(GZIP_HEAD);
+
+const SINK = Symbol('sink');
+type Wired = Socket & { [SINK]?: SocketSink; _handle?: { readonly fd?: number } | null };
+
+/** What a sink writes to. */
+export interface Outlet {
+  readonly socket: Socket;
+  /** Undefined where the connection was taken from node:http. */
+  readonly response: ServerResponse | undefined;
+  readonly framing: Framing;
+  readonly queues: SendQueues;
+}
+
+/** Writes a stream to its socket. */
+export class SocketSink implements Sink {
+  readonly #socket: Wired;
+  readonly #response: ServerResponse | undefined;
+  readonly #framing: Framing;
+  readonly #queues: SendQueues;
+  /** Not TLS, which must see the bytes. */
+  readonly #isBare: boolean;
+  #listener: SinkListener | undefined;
+  /** What the kernel held for the reader when it was last asked. */
+  #queued: number | undefined;
+  /** Of the plain bytes so far, for gzip's trailer. */
+  #crc = 0;
+  #length = 0;
+
+  constructor({ socket, response, framing, queues }: Outlet) {
+    this.#socket = socket;
+    this.#response = response;
+    this.#framing = framing;
+    this.#queues = queues;
+    this.#isBare = !('encrypted' in socket);
+    // A stream is quiet for as long as its run is, whatever the host's server thinks of that.
+    socket.setTimeout(0);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    if (framing === 'gzip') socket.write(GZIP_HEAD_CHUNK);
+  }
+
+  write(piece: Piece): boolean {
+    switch (this.#framing) {
+      case 'plain':
+        return this.#put(piece.bytes);
+      case 'chunked':
+        return this.#put(piece.chunk);
+      case 'gzip': {
+        const { chunk, crc, length, shift } = piece.packed;
+        this.#crc = combineCrc(this.#crc, shift, crc);
+        this.#length += length;
+        return this.#put(chunk);
+      }
+    }
+  }
+
+  end(): void {
+    if (this.#framing === 'gzip') this.#put(chunkOf(gzipTail(this.#crc, this.#length)));
+    if (this.#response !== undefined) {
+      this.#response.end();
+      return;
+    }
+    this.#socket.end(this.#framing === 'plain' ? '' : LAST_CHUNK);
+    this.#socket.destroySoon();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  probe(): void {
+    void this.#probe();
+  }
+
+  listen(listener: SinkListener): void {
+    this.#listener = listener;
+    this.#socket[SINK] = this;
+    this.#socket.on('error', cut).on('close', onClose);
+    if (this.#response !== undefined) return;
+    // Whoever says more, or says that it is done, wants no stream.
+    this.#socket.on('data', cut).on('end', cut).resume();
+  }
+
+  onClose(): void {
+    this.#listener?.onClose();
+  }
+
+  #put(bytes: Buffer): boolean {
+    const socket = this.#socket;
+    if (socket.writableCorked > 0) {
+      socket.write(bytes);
+      return true;
+    }
+    const taken = socket.writableLength === 0 ? this.#writeNow(bytes) : 0;
+    if (taken === bytes.length) return true;
+    socket.write(bytes.subarray(taken), () => this.#onTaken());
+    return false;
+  }
+
+  /** How many of them the kernel took. Errors are left to the socket, which meets them next. */
+  #writeNow(bytes: Buffer): number {
+    const fd = this.#isBare ? this.#socket._handle?.fd ?? -1 : -1;
+    if (fd < 0) return 0;
+    try {
+      return writeSync(fd, bytes);
+    } catch {
+      return 0;
+    }
+  }
+
+  #onTaken(): void {
+    if (this.#socket.destroyed || this.#socket.writableLength > 0) return;
+    this.#listener?.onProgress();
+    this.#listener?.onDrain();
+  }
+
+  async #probe(): Promise<void> {
+    const queued = await this.#queues.bytesOf(this.#socket);
+    if (this.#queued !== undefined && queued !== this.#queued) this.#listener?.onProgress();
+    this.#queued = queued;
+  }
+}
+
+/** Shared by all sockets: a closure each is memory. */
+function cut(this: Socket): void {
+  this.destroy();
+}
+
+function onClose(this: Wired): void {
+  this[SINK]?.onClose();
+}
