@@ -114,7 +114,7 @@ export class ComposedGateway implements Gateway {
   readonly #hub: Hub;
   readonly #http: Handler;
   readonly #listener: Listener;
-  readonly #loopDelay = monitorEventLoopDelay({ resolution: 20 });
+  readonly #loopDelay = monitorEventLoopDelay({ resolution: 100 });
   #loopTimer: Timer | undefined;
   #state: State = { kind: 'idle' };
 

@@ -77,6 +77,8 @@ export interface StoredCase {
 export interface CaseOptions {
   /** How often each row is measured, 1 or more. */
   readonly repeats: number;
+  /** Names of the rows to measure; none: all. Small cases measure all of theirs. */
+  readonly only: readonly string[];
   /** For trying the bench out: too short for numbers worth quoting. */
   readonly quick: boolean;
   /** A line for whoever waits. */

@@ -24,7 +24,11 @@ const LAST_CHUNK = '0\r\n\r\n';
 const GZIP_HEAD_CHUNK = chunkOf(GZIP_HEAD);
 
 const SINK = Symbol('sink');
-type Wired = Socket & { [SINK]?: SocketSink; _handle?: { readonly fd?: number } | null };
+type Wired = Socket & { [SINK]?: SocketSink; readonly _handle?: { readonly fd?: number } | null };
+
+/** One function for all sockets whose own `_destroy` is the same: a closure each is memory. */
+const WATCHED = new WeakMap<Socket['_destroy'], (this: Wired, ...of: DestroyArgs) => void>();
+type DestroyArgs = Parameters<Socket['_destroy']>;
 
 /** What a sink writes to. */
 export interface Outlet {
@@ -41,8 +45,10 @@ export class SocketSink implements Sink {
   readonly #response: ServerResponse | undefined;
   readonly #framing: Framing;
   readonly #queues: SendQueues;
-  /** Not TLS, which must see the bytes. */
-  readonly #isBare: boolean;
+  /** -1 where bytes must go through the socket: over TLS, where it is gone, or not to be had. */
+  #fd: number;
+  /** Is nothing waiting in the socket? */
+  #isClear = false;
   #listener: SinkListener | undefined;
   /** What the kernel held for the reader when it was last asked. */
   #queued: number | undefined;
@@ -55,7 +61,7 @@ export class SocketSink implements Sink {
     this.#response = response;
     this.#framing = framing;
     this.#queues = queues;
-    this.#isBare = !('encrypted' in socket);
+    this.#fd = 'encrypted' in socket ? -1 : this.#socket._handle?.fd ?? -1;
     // A stream is quiet for as long as its run is, whatever the host's server thinks of that.
     socket.setTimeout(0);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -98,10 +104,16 @@ export class SocketSink implements Sink {
   listen(listener: SinkListener): void {
     this.#listener = listener;
     this.#socket[SINK] = this;
+    watchDestroy(this.#socket);
     this.#socket.on('error', cut).on('close', onClose);
     if (this.#response !== undefined) return;
     // Whoever says more, or says that it is done, wants no stream.
     this.#socket.on('data', cut).on('end', cut).resume();
+  }
+
+  /** From now on the descriptor is anybody's: the next connection may have it at once. */
+  forgetDescriptor(): void {
+    this.#fd = -1;
   }
 
   onClose(): void {
@@ -109,23 +121,18 @@ export class SocketSink implements Sink {
   }
 
   #put(bytes: Buffer): boolean {
-    const socket = this.#socket;
-    if (socket.writableCorked > 0) {
-      socket.write(bytes);
-      return true;
-    }
-    const taken = socket.writableLength === 0 ? this.#writeNow(bytes) : 0;
+    const taken = this.#isClear ? this.#writeNow(bytes) : 0;
     if (taken === bytes.length) return true;
-    socket.write(bytes.subarray(taken), () => this.#onTaken());
-    return false;
+    this.#isClear = false;
+    this.#socket.write(bytes.subarray(taken), () => this.#onTaken());
+    return this.#socket.writableCorked > 0;
   }
 
   /** How many of them the kernel took. Errors are left to the socket, which meets them next. */
   #writeNow(bytes: Buffer): number {
-    const fd = this.#isBare ? this.#socket._handle?.fd ?? -1 : -1;
-    if (fd < 0) return 0;
+    if (this.#fd < 0) return 0;
     try {
-      return writeSync(fd, bytes);
+      return writeSync(this.#fd, bytes);
     } catch {
       return 0;
     }
@@ -133,6 +140,7 @@ export class SocketSink implements Sink {
 
   #onTaken(): void {
     if (this.#socket.destroyed || this.#socket.writableLength > 0) return;
+    this.#isClear = true;
     this.#listener?.onProgress();
     this.#listener?.onDrain();
   }
@@ -147,6 +155,20 @@ export class SocketSink implements Sink {
 /** Shared by all sockets: a closure each is memory. */
 function cut(this: Socket): void {
   this.destroy();
+}
+
+/** Every end of a socket goes through `_destroy`, before its descriptor is closed. */
+function watchDestroy(socket: Wired): void {
+  const { _destroy: destroy } = socket;
+  let destroySocket = WATCHED.get(destroy);
+  if (destroySocket === undefined) {
+    destroySocket = function watched(this: Wired, error, done) {
+      this[SINK]?.forgetDescriptor();
+      destroy.call(this, error, done);
+    };
+    WATCHED.set(destroy, destroySocket);
+  }
+  socket._destroy = destroySocket;
 }
 
 function onClose(this: Wired): void {

@@ -1,6 +1,6 @@
 /**
  * One coarse timer for all streams of a process: pings, ends and slow checks are noted in slots
- * of 50 ms, and each tick wakes the slots that are due. It ticks only while something waits.
+ * of 50 ms, and each tick wakes the slots that are due. It ticks only where something waits.
  */
 
 import type { Clock, Timer } from '../core/clock.ts';
@@ -8,6 +8,9 @@ import { MultiMap } from '../core/multimap.ts';
 
 /** Everything on the wheel is late by up to this much. */
 export const TICK_MS = 50;
+
+/** Slots that are looked through for the next tick; behind them one is due in any case. */
+const LOOK_AHEAD = 20;
 
 /** Somebody who waits on the wheel, at one place at a time. */
 export interface Sleeper {
@@ -22,6 +25,8 @@ export class Wheel {
   readonly #slots = new MultiMap<number, Sleeper>();
   #done: number;
   #timer: Timer | undefined;
+  /** What the timer waits for. */
+  #tick = Infinity;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -36,29 +41,34 @@ export class Wheel {
     this.cancel(sleeper);
     sleeper.slot = slot;
     this.#slots.add(slot, sleeper);
-    this.#timer ??= this.#untilNextSlot();
+    if (slot < this.#tick) this.#wait(slot);
   }
 
   cancel(sleeper: Sleeper): void {
     this.#slots.delete(sleeper.slot, sleeper);
     sleeper.slot = -1;
-    if (this.#slots.size > 0 || this.#timer === undefined) return;
-    this.#clock.clearTimeout(this.#timer);
-    this.#timer = undefined;
+    if (this.#slots.size === 0) this.#stop();
   }
 
-  /** In step with the slots, or what is due at the start of one would wait for its end. */
-  #untilNextSlot(): Timer {
-    const now = this.#clock.now();
-    // Node cuts fractions off, and would fire just before the slot begins.
-    const delayMs = Math.ceil((slotOf(now) + 1) * TICK_MS - now);
-    return this.#clock.setTimeout(() => this.#onTick(), delayMs);
+  #stop(): void {
+    if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#tick = Infinity;
+  }
+
+  /** Until the slot begins. */
+  #wait(slot: number): void {
+    this.#stop();
+    this.#tick = slot;
+    // Node cuts fractions off, and would fire just before.
+    const delayMs = Math.ceil(slot * TICK_MS - this.#clock.now());
+    this.#timer = this.#clock.setTimeout(() => this.#onTick(), delayMs);
   }
 
   #onTick(): void {
     const now = this.#clock.now();
     const last = slotOf(now);
-    this.#timer = this.#untilNextSlot();
+    this.#wait(last + 1); // so that nobody who is woken sets it for a slot of this tick
     while (this.#done < last && this.#slots.size > 0) {
       for (const sleeper of this.#slots.get(++this.#done)) {
         this.cancel(sleeper);
@@ -66,6 +76,14 @@ export class Wheel {
       }
     }
     this.#done = last;
+    if (this.#slots.size > 0) this.#wait(this.#next());
+  }
+
+  /** The next slot in which somebody waits, as far as one looks. */
+  #next(): number {
+    let slot = this.#done + 1;
+    while (slot < this.#done + LOOK_AHEAD && !this.#slots.has(slot)) slot++;
+    return slot;
   }
 }
 

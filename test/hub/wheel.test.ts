@@ -205,10 +205,31 @@ describe('the timer of the wheel', () => {
       }
     }();
     clock.advance(30.7);
-    new Wheel(clock).schedule(new Dreamer(), 1_000);
+    const wheel = new Wheel(clock);
+    for (let ms = 50; ms <= 1_000; ms += 50) wheel.schedule(new Dreamer(), ms);
     clock.advance(2_000);
     assert.ok(delays.length >= 19, `${delays.length} ticks`);
     for (const delayMs of delays) assert.ok(Number.isInteger(delayMs), `${delayMs} ms`);
+  });
+
+  it('does not tick where nobody waits, and looks a second ahead at the most', () => {
+    let ticks = 0;
+    const clock = new class extends FakeClock {
+      override setTimeout(fn: () => void, delayMs: number): Timer {
+        return super.setTimeout(() => {
+          ticks++;
+          fn();
+        }, delayMs);
+      }
+    }();
+    const wheel = new Wheel(clock);
+    const sleepers = [new Dreamer(), new Dreamer(), new Dreamer()];
+    for (const [i, at] of [60_000, 30_000, 100].entries()) {
+      wheel.schedule(sleepers[i] as Dreamer, at);
+    }
+    clock.advance(60_000);
+    assert.deepEqual(sleepers.map(({ wokenAt }) => wokenAt), [[60_000], [30_000], [100]]);
+    assert.ok(ticks <= 70, `${ticks} ticks`);
   });
 
   it('starts anew after a long rest, and is not late for it', () => {
@@ -232,7 +253,7 @@ describe('after a long stall of the process', () => {
       wheel.schedule(new Dreamer(() => order.push(dueAt)), dueAt);
     }
     clock.stall(60_000);
-    clock.advance(TICK_MS);
+    clock.advance(100); // the timer was set for the first of them
     assert.deepEqual(order, [100, 900, 30_000, 59_000]);
     clock.advance(1_000);
     assert.deepEqual(order, [100, 900, 30_000, 59_000, 61_000]);

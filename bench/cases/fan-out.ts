@@ -1,0 +1,74 @@
+/**
+ * One run, thousands of streams: what a delivered frame costs the server, and how long after a
+ * change the last stream has it. All contenders send the same states at the same times to the
+ * same client; each repeat starts each of them anew.
+ */
+
+import { cFloor, nodeFloor, nodeHttp } from '../contenders/floors.ts';
+import { betterSse } from '../contenders/better-sse.ts';
+import { nchan } from '../contenders/nchan.ts';
+import { runcast } from '../contenders/runcast.ts';
+import type { Contender, Workload } from '../support/contender.ts';
+import { judge } from '../support/report.ts';
+import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
+import { assertComplete, measureWindow, onStage } from '../support/stage.ts';
+import { interleave } from '../support/statistics.ts';
+import type { Reading } from '../support/statistics.ts';
+import { available } from '../support/available.ts';
+
+const CPU = 'CPU per frame';
+const P99 = 'delivery p99';
+const STREAMS = 5_000;
+
+const TARGETS: readonly Target[] = [
+  { text: 'CPU per frame, one process', contender: 'runcast', figure: CPU, limit: 1.2,
+    over: 'C floor' },
+  { text: 'CPU per frame, one process', contender: 'runcast', figure: CPU, limit: 1,
+    over: 'nchan' },
+  { text: 'CPU per frame, one process', contender: 'runcast', figure: CPU, limit: 0.5,
+    over: 'better-sse' },
+  { text: 'CPU per frame, 2 workers', contender: 'runcast, 2 workers', figure: CPU, limit: 1.15,
+    over: 'runcast' },
+  { text: 'Delivery p99 at 5,000 streams', contender: 'runcast', figure: P99, limit: 1.2,
+    over: 'C floor' },
+];
+
+/** 1 KB states, a change a second. */
+export async function run({ repeats, quick, only, log }: CaseOptions): Promise<CaseResult> {
+  const all = [
+    runcast(), runcast({ workers: 2 }), cFloor, nodeFloor, nodeHttp, betterSse, nchan,
+  ];
+  const { here, skipped } = await available(all, only);
+  const workload = { stateBytes: 1024, changeEveryMs: 1_000, runs: 1, compress: false };
+  const streams = quick ? 500 : STREAMS;
+  const figures = await interleave([...here.keys()], repeats, async (name, repeat) => {
+    log(`fan-out: ${name}, ${repeat + 1} of ${repeats}`);
+    return measure(here.get(name) as Contender, workload, streams, quick ? 3_000 : 10_000);
+  });
+  const rows = [...figures].map(([contender, found]): Row =>
+    ({ contender, figures: found, notes: [] }));
+  return {
+    name: 'fan-out', title: `Fan-out: 1 run, ${streams.toLocaleString('en')} streams`, rows,
+    targets: TARGETS.map((target) => judge(target, rows)), skipped,
+    what: 'A 1 KB state changes once a second. CPU of the server\'s processes for each event read '
+      + 'by the client; delivery from the moment that the change was due. Checked first: every '
+      + 'stream sees every state, in order.',
+  };
+}
+
+async function measure(
+  contender: Contender, workload: Workload, streams: number, ms: number,
+): Promise<Reading[]> {
+  return onStage({ contender, workload, streams, processes: 1 }, async (stage) => {
+    const window = await measureWindow(stage, ms);
+    assertComplete(contender.name, window, workload.changeEveryMs);
+    const { p50, p99, max } = window.deliveryUs;
+    return [
+      { name: CPU, unit: 'µs', value: window.cpuUsPerEvent },
+      { name: 'delivery p50', unit: 'ms', value: p50 / 1000 },
+      { name: P99, unit: 'ms', value: p99 / 1000 },
+      { name: 'delivery max', unit: 'ms', value: max / 1000 },
+      { name: 'client CPU', unit: 'cores', value: Math.max(...window.clientCpuShare) },
+    ];
+  });
+}
