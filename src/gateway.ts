@@ -131,7 +131,7 @@ export class ComposedGateway implements Gateway {
     this.#http = new Handler({ ...parts, ...shared, keyPrefix, compress });
     this.handler = this.#http.handle;
     const door = new Doorkeeper(maxSockets, log, metrics);
-    this.#listener = new Listener(this.#http, door, systemClock, log);
+    this.#listener = new Listener(this.#http, door, { clock: systemClock, log, metrics });
   }
 
   stats(): Stats {

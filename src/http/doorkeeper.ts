@@ -10,6 +10,9 @@ import type { Socket } from 'node:net';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 
+/** Sockets beyond the limit: enough to say in HTTP that there is no room, and to answer probes. */
+const SPARE_SOCKETS = 32;
+
 /** Connections without a finished request; above it the oldest of them are cut. */
 const MAX_WAITING = 4096;
 
@@ -21,7 +24,7 @@ export class Doorkeeper {
   /** The oldest first. */
   readonly #waiting = new Set<Socket>();
   #open = 0;
-  #isFull = false;
+  #isTold = false;
 
   /** `maxSockets`: connections of this process in all. */
   constructor(maxSockets: number, log: Logger, metrics: Metrics) {
@@ -30,8 +33,14 @@ export class Doorkeeper {
     this.#metrics = metrics;
   }
 
+  /** Is there no room for another stream? */
+  get isFull(): boolean {
+    return this.#open > this.#maxSockets;
+  }
+
   readonly onConnection = (socket: Socket): void => {
-    if (this.#open >= this.#maxSockets || this.#waiting.size >= MAX_WAITING) {
+    const hasNoPlace = this.#open >= this.#maxSockets + SPARE_SOCKETS;
+    if (hasNoPlace || this.#waiting.size >= MAX_WAITING) {
       const [oldest = socket] = this.#waiting;
       this.#cut(oldest);
       if (oldest === socket) return;
@@ -48,16 +57,16 @@ export class Doorkeeper {
   onRequest(socket: Socket): void {
     this.#waiting.delete(socket);
     const hasRoom = this.#open < this.#maxSockets * 0.9 && this.#waiting.size < MAX_WAITING * 0.9;
-    if (hasRoom) this.#isFull = false;
+    if (hasRoom) this.#isTold = false;
   }
 
   #cut(socket: Socket): void {
     this.#metrics.count('runcast_limit_total', 'sockets');
-    if (!this.#isFull) {
+    if (!this.#isTold) {
       const facts = { open: this.#open, waiting: this.#waiting.size };
       this.#log.warn('too many connections: silent ones are cut, or else new ones', facts);
     }
-    this.#isFull = true;
+    this.#isTold = true;
     this.#waiting.delete(socket);
     socket.destroy();
   }

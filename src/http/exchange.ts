@@ -21,21 +21,23 @@ export interface ExchangeOptions {
 /** Where upstream or a limit gives no `Retry-After`. */
 const RETRY_AFTER_MS = 2000;
 
+/** Whose connection it is: a host's, our own server's, or that one's beyond its limit. */
+export type Place = 'host' | 'own' | 'spare';
+
 /** One request with its response, and the ways of answering it without a stream. */
 export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly requestId: string;
-  /** Is it of our own server? */
-  readonly isOurs: boolean;
+  readonly place: Place;
   readonly #options: ExchangeOptions;
 
   constructor(
-    request: IncomingMessage, response: ServerResponse, options: ExchangeOptions, isOurs: boolean,
+    request: IncomingMessage, response: ServerResponse, options: ExchangeOptions, place: Place,
   ) {
     this.request = request;
     this.response = response;
-    this.isOurs = isOurs;
+    this.place = place;
     this.requestId = requestIdOf(request);
     this.#options = options;
   }

@@ -66,12 +66,12 @@ export class Handler {
 
   /** For a server of somebody else's: what it knows of its connections stays true. */
   readonly handle = (request: IncomingMessage, response: ServerResponse): void => {
-    this.#handle(new Exchange(request, response, this.#options, false));
+    this.#handle(new Exchange(request, response, this.#options, 'host'));
   };
 
-  /** For our own server: a stream's connection is taken from it. */
-  handleOwn(request: IncomingMessage, response: ServerResponse): void {
-    this.#handle(new Exchange(request, response, this.#options, true));
+  /** For our own server: a stream's connection is taken from it, where there is room for one. */
+  handleOwn(request: IncomingMessage, response: ServerResponse, isFull: boolean): void {
+    this.#handle(new Exchange(request, response, this.#options, isFull ? 'spare' : 'own'));
   }
 
   #handle(exchange: Exchange): void {
@@ -139,6 +139,7 @@ export class Handler {
     const key = readKey(request, keyPrefix);
     if ('code' in key) return exchange.refuse(key);
     if (this.#isDraining) return exchange.refuse(shuttingDown());
+    if (exchange.place === 'spare') return exchange.refuse(full());
     this.#streaming.add(request.socket);
     if (!await this.#join(exchange, route, key)) this.#streaming.delete(request.socket);
     return undefined;
@@ -168,12 +169,12 @@ export class Handler {
 
   /** Head and first event leave in one packet. */
   #open(exchange: Exchange, admission: Admitted, lastEventId: string | undefined): boolean {
-    const { request: { socket }, response, requestId, isOurs } = exchange;
+    const { request: { socket }, response, requestId, place } = exchange;
     const framing = this.#framing(exchange.request);
     socket.cork();
     response.writeHead(200, streamHead(requestId, framing === 'gzip'));
     response.flushHeaders();
-    const isTaken = isOurs && this.#connections.take(response);
+    const isTaken = place === 'own' && this.#connections.take(response);
     if (isTaken) this.#streaming.delete(socket);
     const outlet = isTaken ? { socket, response: undefined } : { socket, response };
     const sink = new SocketSink({ ...outlet, framing, queues: this.#queues });
@@ -190,6 +191,10 @@ export class Handler {
 
 function hasSeenTheEnd({ snapshot }: Admitted, lastEventId: string | undefined): boolean {
   return snapshot.terminal !== undefined && snapshot.id === lastEventId;
+}
+
+function full(): Refusal {
+  return refuse('RESOURCE_UNAVAILABLE', { error: 'Too many connections are open' });
 }
 
 function shuttingDown(): Refusal {

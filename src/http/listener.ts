@@ -12,6 +12,7 @@ import type { Clock } from '../core/clock.ts';
 import { envelope, refuse } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Doorkeeper } from './doorkeeper.ts';
 import type { Handler } from './handler.ts';
 import { jsonHead } from './headers.ts';
@@ -40,15 +41,22 @@ export interface Address {
   readonly url: string;
 }
 
+/** What a listener is put together from, besides who answers. */
+export interface ListenerParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
 /** Listens once. */
 export class Listener {
   readonly #server: http.Server;
   readonly #clock: Clock;
 
-  constructor(handler: Handler, door: Doorkeeper, clock: Clock, log: Logger) {
+  constructor(handler: Handler, door: Doorkeeper, { clock, log, metrics }: ListenerParts) {
     const onRequest: http.RequestListener = (request, response) => {
       door.onRequest(request.socket);
-      handler.handleOwn(request, response);
+      handler.handleOwn(request, response, door.isFull);
     };
     const server = http.createServer(SERVER_OPTIONS, onRequest);
     server.timeout = 0;
@@ -58,7 +66,7 @@ export class Listener {
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
       // Into a stream that runs nothing may be written.
       if (handler.isStreaming(socket) || !socket.writable) socket.destroy();
-      else refuseRaw(error, socket);
+      else refuseRaw(error, socket, metrics);
     });
     server.on('error', (error) => log.error('server error', { error: error.message }));
     this.#server = server;
@@ -87,11 +95,12 @@ export class Listener {
 }
 
 /** The answer to what Node's parser would not take. */
-function refuseRaw(error: NodeJS.ErrnoException, socket: Socket): void {
+function refuseRaw(error: NodeJS.ErrnoException, socket: Socket, metrics: Metrics): void {
   const codes: Record<string, ErrorCode> = {
     HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE', ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
   };
   const refusal = refuse(codes[error.code ?? ''] ?? 'VALIDATION_ERROR');
+  metrics.count('runcast_refusals_total', refusal.code);
   const requestId = randomUUID();
   const body = envelope(refusal, requestId);
   const headers = {

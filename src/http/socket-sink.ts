@@ -93,7 +93,9 @@ export class SocketSink implements Sink {
     this.#socket.destroySoon();
   }
 
+  /** With a reset: what the kernel still holds for a reader that takes nothing, it would keep. */
   destroy(): void {
+    if (this.#fd >= 0 && this.#socket.remoteAddress !== undefined) this.#socket.resetAndDestroy();
     this.#socket.destroy();
   }
 

@@ -74,6 +74,8 @@ export class Subscriber implements SinkListener, Sleeper {
   /** Of the state last written. */
   #lastId = NO_ID;
   #pingAt: number;
+  /** When a reader that is behind is asked for progress next. */
+  #probeAt = Infinity;
   #endsAt: number;
   /** What `#endsAt` is for. */
   #isDraining = false;
@@ -179,7 +181,7 @@ export class Subscriber implements SinkListener, Sleeper {
     const { slowTimeoutMs, pingIntervalMs, streamTimeoutMs } = this.#policy;
     if ('since' in state) {
       if (now >= state.since + slowTimeoutMs) return this.#cut();
-      this.#sink.probe();
+      if (now >= this.#probeAt) this.#probe(now);
     }
     if (now >= this.#endsAt) {
       if (this.#isDraining) this.sendAway();
@@ -209,6 +211,11 @@ export class Subscriber implements SinkListener, Sleeper {
     this.#enter({ kind: 'blocked', since: this.#policy.clock.now(), pending: undefined });
   }
 
+  #probe(now: number): void {
+    this.#probeAt = now + this.#policy.slowTimeoutMs / PROBES;
+    this.#sink.probe();
+  }
+
   #cut(): void {
     this.#reason = 'slow';
     this.#sink.destroy();
@@ -221,6 +228,8 @@ export class Subscriber implements SinkListener, Sleeper {
   }
 
   #enter(next: State): void {
+    // From its first moment on, however many states come meanwhile.
+    if ('since' in next && !('since' in this.#state)) this.#probe(next.since);
     this.#state = next;
     if (next.kind === 'closed') this.#wheel.cancel(this);
     else this.#reschedule();
@@ -230,9 +239,8 @@ export class Subscriber implements SinkListener, Sleeper {
   #reschedule(): void {
     const state = this.#state;
     if (state.kind === 'closed') return;
-    const { slowTimeoutMs, clock } = this.#policy;
     const stalledAt = 'since' in state
-      ? Math.min(state.since + slowTimeoutMs, clock.now() + slowTimeoutMs / PROBES)
+      ? Math.min(state.since + this.#policy.slowTimeoutMs, this.#probeAt)
       : Infinity;
     const isFollowing = state.kind === 'open' || state.kind === 'blocked';
     const nextAt = isFollowing ? Math.min(this.#pingAt, this.#endsAt) : Infinity;

@@ -17,6 +17,9 @@ import { within } from '../support/wait.ts';
 /** Connections without a finished request; see doorkeeper.ts. */
 const MAX_WAITING = 4096;
 
+/** Let in beyond the limit, to be told so. */
+const SPARE = 32;
+
 class Door {
   readonly metrics = new Metrics();
   readonly warnings: (readonly [msg: string, facts: unknown])[] = [];
@@ -26,7 +29,7 @@ class Door {
     const log: Logger = {
       ...silentLogger, warn: (msg, facts) => void this.warnings.push([msg, facts]),
     };
-    this.keeper = new Doorkeeper(maxSockets, log, this.metrics);
+    this.keeper = new Doorkeeper(maxSockets - SPARE, log, this.metrics);
   }
 
   /** So many connect. */
@@ -68,6 +71,15 @@ describe('the door', () => {
     door.ask(inside);
     const late = door.connect(2);
     assert.deepEqual([cut(inside), cut(late), door.refused], [0, 2, 2]);
+  });
+
+  it('is full before it is shut: who comes then is let in to be told', () => {
+    const door = new Door(SPARE + 2);
+    door.ask(door.connect(2));
+    assert.equal(door.keeper.isFull, false);
+    door.ask(door.connect(SPARE));
+    assert.deepEqual([door.keeper.isFull, door.refused], [true, 0]);
+    assert.equal(cut(door.connect(1)), 1);
   });
 
   it('has room again for each one that is gone', async () => {
@@ -186,8 +198,8 @@ describe('a full house', () => {
     const inside = door.connect(100);
     door.ask(inside);
     door.connect(1);
-    await close(inside.splice(0, 11));
-    door.connect(12);
+    await close(inside.splice(0, SPARE + 8));
+    door.connect(SPARE + 9);
     assert.deepEqual([door.warnings.length, door.refused], [2, 2]);
   });
 

@@ -293,6 +293,15 @@ describe('the end of a stream', () => {
     assert.deepEqual([stream.told, stream.clock.pending], [['leave', 'closed'], 0]);
   });
 
+  it('asks also while newer states come, however often', () => {
+    const stream = Stream.blocked();
+    for (let at = 0; at < SLOW_MS; at += 500) {
+      stream.subscriber.offer(frame(step(at + 2)));
+      stream.clock.advance(500);
+    }
+    assert.ok(stream.sink.probes >= 5, `asked ${stream.sink.probes} times`);
+  });
+
   it('waits for a reader that takes a little all the time, and asks whether it does', () => {
     const stream = Stream.open();
     stream.subscriber.finish(frame(over()));
