@@ -93,9 +93,13 @@ export class SocketSink implements Sink {
     this.#socket.destroySoon();
   }
 
-  /** With a reset: what the kernel still holds for a reader that takes nothing, it would keep. */
+  /**
+   * Of a reader that does not take what waits, with a reset: the kernel would keep its part of it
+   * for minutes. Once the socket is shutting down a reset fails, and it would never close.
+   */
   destroy(): void {
-    if (this.#fd >= 0 && this.#socket.remoteAddress !== undefined) this.#socket.resetAndDestroy();
+    const isTcp = this.#fd >= 0 && this.#socket.remoteAddress !== undefined;
+    if (isTcp && this.#socket.writableLength > 0) this.#socket.resetAndDestroy();
     this.#socket.destroy();
   }
 
