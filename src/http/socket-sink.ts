@@ -127,6 +127,7 @@ export class SocketSink implements Sink {
   }
 
   #put(bytes: Buffer): boolean {
+    this.#isClear ||= this.#socket.writableLength === 0;
     const taken = this.#isClear ? this.#writeNow(bytes) : 0;
     if (taken === bytes.length) return true;
     this.#isClear = false;

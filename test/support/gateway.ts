@@ -84,7 +84,9 @@ export async function startWorkers(overrides: Overrides = {}): Promise<TestGatew
 function flagsOf(options: Tunable): string[] {
   return OPTIONS.flatMap(({ flag, key }) => {
     const value = (options as Partial<Settings>)[key];
-    return value === undefined ? [] : [`--${flag}=${key.endsWith('Ms') ? `${value}ms` : value}`];
+    if (value === undefined) return [];
+    const text = typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
+    return [`--${flag}=${key.endsWith('Ms') ? `${text}ms` : text}`];
   });
 }
 
