@@ -6,12 +6,12 @@
 
 import { helpText, parseCommand } from './arguments.ts';
 import { socketBudget } from './cluster/descriptors.ts';
-import { Primary } from './cluster/primary.ts';
+import type { Primary } from './cluster/primary.ts';
 import { systemClock } from './core/clock.ts';
 import { jsonLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
-import { startDemoApi } from './demo/run-api.ts';
+import type { DemoApi } from './demo/run-api.ts';
 import { ComposedGateway, machineParts } from './gateway.ts';
 import type { Gateway } from './gateway.ts';
 import type { Settings } from './options.ts';
@@ -53,12 +53,10 @@ async function main(): Promise<void> {
 
 async function serve(given: Settings, log: Logger): Promise<void> {
   const demoKey = `${given.keyPrefix}demo`;
-  const demo = given.upstream === undefined
-    ? await startDemoApi({ keys: { [demoKey]: 'demo' } })
-    : undefined;
+  const demo = given.upstream === undefined ? await startDemo(demoKey) : undefined;
   const upstream = given.upstream ?? demo?.origin ?? '';
   const settings = { ...given, upstream };
-  const primary = settings.workers === 1 ? undefined : new Primary(settings, log);
+  const primary = settings.workers === 1 ? undefined : await overWorkers(settings, log);
   const gateway = primary ?? inThisProcess(settings, log);
   let isStopping = false;
   const stop = async (signal: keyof typeof EXIT_CODES): Promise<void> => {
@@ -84,6 +82,17 @@ async function serve(given: Settings, log: Logger): Promise<void> {
     await demo?.close();
     throw error;
   }
+}
+
+/** Loaded only where it is wanted, like the demo: a start is mostly the loading of modules. */
+async function overWorkers(settings: Settings, log: Logger): Promise<Primary> {
+  const { Primary: Over } = await import('./cluster/primary.ts');
+  return new Over(settings, log);
+}
+
+async function startDemo(key: string): Promise<DemoApi> {
+  const { startDemoApi } = await import('./demo/run-api.ts');
+  return startDemoApi({ keys: { [key]: 'demo' } });
 }
 
 function inThisProcess(settings: Settings, log: Logger): Gateway {

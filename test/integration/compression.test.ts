@@ -121,7 +121,7 @@ export function compressionTests(start: StartGateway): void {
     const events: SseEvent[] = [];
     const parser = new SseParser();
     const read = (async (): Promise<void> => {
-      for await (const bytes of response.body ?? []) events.push(...parser.push(Buffer.from(bytes)));
+      for await (const bytes of response.body ?? []) events.push(...parser.push(bytes));
     })();
     for (let n = 0; n < 3; n++) {
       upstream.run('fetched', state('running', { n, pad: pad(9_000) }));
