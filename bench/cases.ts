@@ -7,11 +7,19 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import * as compressed from './cases/compressed.ts';
 import * as compression from './cases/compression.ts';
 import * as digest from './cases/digest.ts';
 import * as encoding from './cases/encoding.ts';
 import * as fanOut from './cases/fan-out.ts';
+import * as held from './cases/held.ts';
+import * as joins from './cases/joins.ts';
+import * as manyRuns from './cases/many-runs.ts';
+import * as memory from './cases/memory.ts';
+import * as restart from './cases/restart.ts';
+import * as slowReaders from './cases/slow-readers.ts';
 import * as start from './cases/start.ts';
+import * as upstream from './cases/upstream.ts';
 import { drawChart, panelOf } from './support/chart.ts';
 import { ROOT, describeMachine, machineLine } from './support/machine.ts';
 import {
@@ -20,7 +28,8 @@ import {
 import type { CaseOptions, CaseResult } from './support/report.ts';
 
 const CASES: Readonly<Record<string, { run(options: CaseOptions): Promise<CaseResult> }>> = {
-  'fan-out': fanOut, start, encoding, digest, compression,
+  'fan-out': fanOut, compressed, memory, joins, held, 'many-runs': manyRuns,
+  'slow-readers': slowReaders, restart, upstream, start, encoding, digest, compression,
 };
 const RESULTS = join(ROOT, 'bench', 'results');
 const USAGE = `npm run bench -- [case …] [--repeats 3] [--only ROW]… [--quick] [--out FOLDER]

@@ -91,7 +91,7 @@ ${paths}
     location ~ ^/stream/([\\w-]+)$ {
       nchan_subscriber eventsource;
       nchan_channel_id $1;
-      nchan_subscriber_first_message newest;
+      nchan_subscriber_first_message oldest;
     }
     location ~ ^/publish/([\\w-]+)$ {
       nchan_publisher http;

@@ -17,36 +17,48 @@ export interface Packed {
   readonly shift: number;
 }
 
+const LINE_END = '\r\n';
+
 /** Whole events, or a line that belongs to the next one. */
 export class Piece {
-  readonly bytes: Buffer;
-  #chunk: Buffer | undefined;
+  /** As one chunk (RFC 9112, 7.1). */
+  readonly chunk: Buffer;
   #packed: Packed | undefined;
 
   constructor(text: string) {
-    this.bytes = Buffer.from(text, 'utf8');
+    const length = Buffer.byteLength(text);
+    this.chunk = emptyChunk(length);
+    this.chunk.write(text, this.chunk.length - length - LINE_END.length);
   }
 
-  /** As one chunk (RFC 9112, 7.1). */
-  get chunk(): Buffer {
-    return this.#chunk ??= chunkOf(this.bytes);
+  /** As they are: a part of the chunk. */
+  get bytes(): Buffer {
+    return this.chunk.subarray(this.chunk.indexOf('\n') + 1, -LINE_END.length);
   }
 
   /** Deflated by itself, looking back at nothing: so it fits into every stream. */
   get packed(): Packed {
     if (this.#packed !== undefined) return this.#packed;
-    const { bytes, crc } = deflated(this.bytes);
-    const { length } = this.bytes;
+    const plain = this.bytes;
+    const { bytes, crc } = deflated(plain);
+    const { length } = plain;
     return this.#packed = { chunk: chunkOf(bytes), crc, length, shift: shiftOf(length) };
   }
 }
 
 /** `bytes`, of which there is at least one, as one chunk. */
 export function chunkOf(bytes: Buffer): Buffer {
-  const size = `${bytes.length.toString(16)}\r\n`;
-  const chunk = Buffer.allocUnsafe(size.length + bytes.length + 2);
+  const chunk = emptyChunk(bytes.length);
+  bytes.copy(chunk, chunk.length - bytes.length - LINE_END.length);
+  return chunk;
+}
+
+/** With room for `length` bytes in front of its last line end. */
+function emptyChunk(length: number): Buffer {
+  const size = length.toString(16) + LINE_END;
+  // Not from the shared pool: a frame that stays would keep what was allocated beside it.
+  const chunk = Buffer.allocUnsafeSlow(size.length + length + LINE_END.length);
   chunk.write(size, 'latin1');
-  bytes.copy(chunk, size.length);
-  chunk.write('\r\n', size.length + bytes.length, 'latin1');
+  chunk.write(LINE_END, chunk.length - LINE_END.length, 'latin1');
   return chunk;
 }

@@ -1,0 +1,86 @@
+/**
+ * What a stream costs that has nothing to say: resident memory of the server's processes for
+ * each of thousands of open streams, all on one run or each on a run of its own. The next state
+ * is a day away. What the kernel holds for a socket is no process's memory: it is not in here,
+ * for no row.
+ */
+
+import assert from 'node:assert/strict';
+import { cFloor, nodeFloor, nodeHttp } from '../contenders/floors.ts';
+import { betterSse } from '../contenders/better-sse.ts';
+import { nchan } from '../contenders/nchan.ts';
+import { runcast } from '../contenders/runcast.ts';
+import type { Contender, Workload } from '../support/contender.ts';
+import { judge } from '../support/report.ts';
+import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
+import { onStage } from '../support/stage.ts';
+import { interleave } from '../support/statistics.ts';
+import type { Reading } from '../support/statistics.ts';
+import { memoryOf } from '../support/usage.ts';
+import { available } from '../support/available.ts';
+
+const MEMORY = 'memory per stream';
+const RUN_EACH = 'runcast, 10,000 runs';
+const STREAMS = 10_000;
+/** Longer than runcast's interval between pings: what they leave behind is in it. */
+const SETTLE_MS = 20_000;
+const DAY_MS = 86_400_000;
+/** Answers come at once and are all the same: a held answer would be an open request. */
+const IDLE = { pollIntervalMs: 10_000, hold: false };
+
+const TARGETS: readonly Target[] = [
+  { text: 'Memory per idle stream, 10,000 on one run', contender: 'runcast', figure: MEMORY,
+    limit: 6 },
+  { text: 'Memory per idle stream, 10,000 on 10,000 runs', contender: RUN_EACH, figure: MEMORY,
+    limit: 9 },
+];
+
+/** 1 KB states that do not change; a KB is 1,024 bytes. */
+export async function run({ repeats, quick, only, log }: CaseOptions): Promise<CaseResult> {
+  const all = [
+    runcast(IDLE), runcast({ ...IDLE, name: RUN_EACH }),
+    cFloor, nodeFloor, nodeHttp, betterSse, nchan,
+  ];
+  const { here, skipped } = await available(all, only);
+  const streams = quick ? 1_000 : STREAMS;
+  const figures = await interleave([...here.keys()], repeats, async (name, repeat) => {
+    log(`memory: ${name}, ${repeat + 1} of ${repeats}`);
+    const runs = name === RUN_EACH ? streams : 1;
+    const workload = { stateBytes: 1024, changeEveryMs: DAY_MS, runs, compress: false };
+    return measure(here.get(name) as Contender, workload, streams, quick ? 5_000 : SETTLE_MS);
+  });
+  const rows = [...figures].map(([contender, found]): Row =>
+    ({ contender, figures: found, notes: notesOn(contender, streams) }));
+  return {
+    name: 'memory', title: `Memory: ${streams.toLocaleString('en')} idle streams`, rows,
+    targets: TARGETS.map((target) => judge(target, rows)), skipped,
+    what: 'Growth of the RSS of the server\'s processes from before the first stream (after 200 '
+      + 'that came and went) to some time after the last one, for each stream; 1 KB is 1,024 '
+      + 'bytes, and the kernel\'s share of a socket is not in it. Checked: all streams open at '
+      + 'the end, none lost, no state sent meanwhile.',
+  };
+}
+
+function notesOn(contender: string, streams: number): string[] {
+  if (!contender.startsWith('runcast')) return ['sends no pings'];
+  const runs = contender === RUN_EACH ? `${streams.toLocaleString('en')} runs` : 'one run';
+  return [`pings as by default, ${runs} polled every ${IDLE.pollIntervalMs / 1000} s`];
+}
+
+async function measure(
+  contender: Contender, workload: Workload, streams: number, settleMs: number,
+): Promise<Reading[]> {
+  return onStage({ contender, workload, streams, processes: 1 }, async (stage) => {
+    const { running, load, emptyRssBytes } = stage;
+    const { openNow, lost, lostBefore, statesSeen } = await load.measure(settleMs);
+    const { rssBytes } = memoryOf(running.pids());
+    assert.deepEqual({ openNow, lost, lostBefore, statesSeen },
+      { openNow: streams, lost: {}, lostBefore: 0, statesSeen: 0 },
+      `${contender.name}: not all streams were open and idle`);
+    return [
+      { name: MEMORY, unit: 'KB', value: (rssBytes - emptyRssBytes) / streams / 1024 },
+      { name: 'RSS without streams', unit: 'MB', value: emptyRssBytes / 2 ** 20 },
+      { name: 'RSS with all', unit: 'MB', value: rssBytes / 2 ** 20 },
+    ];
+  });
+}
