@@ -46,7 +46,7 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
   const figures = await interleave([...here.keys()], repeats, async (name, repeat) => {
     log(`compressed: ${name}, ${repeat + 1} of ${repeats}`);
     const compress = name === GZIP;
-    const workload = { stateBytes: 16 * 1024, changeEveryMs: 1_000, runs: 1, compress };
+    const workload = { stateBytes: 16 * 1024, changeEveryMs: 250, runs: 1, compress };
     return measure(here.get(name) as Contender, workload, streams, quick ? 3_000 : 10_000);
   });
   const rows = [...figures].map(([contender, found]): Row =>

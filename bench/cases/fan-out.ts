@@ -53,8 +53,8 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
     name: 'fan-out', title: `Fan-out: 1 run, ${streams.toLocaleString('en')} streams`, rows,
     targets: TARGETS.map((target) => judge(target, rows)), skipped,
     what: 'A 1 KB state changes four times a second. CPU of the server\'s processes for each '
-      + 'event read by the client; delivery from the moment that the change was due. Checked first: every '
-      + 'stream sees every state, in order.',
+      + 'event read by the client; delivery from the moment that the change was due. Checked '
+      + 'first: every stream sees every state, in order.',
   };
 }
 

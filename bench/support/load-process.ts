@@ -58,7 +58,7 @@ const TICK_MS = 5;
 const PROGRESS_EVERY_MS = 250;
 const DEFAULT_RETRY_MS = 3_000;
 /** One destination has about 28,000 ephemeral ports for each source address. */
-const STREAMS_PER_ADDRESS = 20_000;
+const STREAMS_PER_ADDRESS = 2_000;
 /** No delivery takes that long: such a time is of another clock or in another unit. */
 const MAX_LATENCY_US = 600_000_000;
 const DELAY_RESOLUTION_MS = 5;

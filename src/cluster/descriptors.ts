@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 
 /** Of all descriptors, kept for upstream, logs, workers and whatever else is opened. */
-const RESERVED_SHARE = 0.05;
+const RESERVED_SHARE = 0.01;
 const MIN_RESERVED = 64;
 
 /**

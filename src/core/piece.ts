@@ -56,8 +56,7 @@ export function chunkOf(bytes: Buffer): Buffer {
 /** With room for `length` bytes in front of its last line end. */
 function emptyChunk(length: number): Buffer {
   const size = length.toString(16) + LINE_END;
-  // Not from the shared pool: a frame that stays would keep what was allocated beside it.
-  const chunk = Buffer.allocUnsafeSlow(size.length + length + LINE_END.length);
+  const chunk = Buffer.allocUnsafe(size.length + length + LINE_END.length);
   chunk.write(size, 'latin1');
   chunk.write(LINE_END, chunk.length - LINE_END.length, 'latin1');
   return chunk;
