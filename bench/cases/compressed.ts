@@ -38,7 +38,7 @@ const TARGETS: readonly Target[] = [
     over: 'C floor' },
 ];
 
-/** 16 KB states, a change a second. */
+/** 16 KB states, four changes a second. */
 export async function run({ repeats, quick, only, log }: CaseOptions): Promise<CaseResult> {
   const all = [runcast({ name: GZIP }), runcast({ name: 'runcast, plain' }), cFloor];
   const { here, skipped } = await available(all, only);
@@ -54,7 +54,7 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
   return {
     name: 'compressed', title: `Compressed: 16 KB to ${streams.toLocaleString('en')} streams`,
     rows, targets: TARGETS.map((target) => judge(target, rows)), skipped,
-    what: 'A 16 KB state changes once a second. CPU of the server\'s processes by streams and '
+    what: 'A 16 KB state changes four times a second. CPU of the server\'s processes by streams and '
       + `changes; bytes as read from the sockets. Checked: ${CHECKED} streams are unpacked and `
       + 'see every state, in order; each of the others, whose bytes are only counted, gets as '
       + 'many as these, give or take a frame.',
