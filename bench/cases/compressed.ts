@@ -54,8 +54,8 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
   return {
     name: 'compressed', title: `Compressed: 16 KB to ${streams.toLocaleString('en')} streams`,
     rows, targets: TARGETS.map((target) => judge(target, rows)), skipped,
-    what: 'A 16 KB state changes four times a second. CPU of the server\'s processes by streams and '
-      + `changes; bytes as read from the sockets. Checked: ${CHECKED} streams are unpacked and `
+    what: 'A 16 KB state changes four times a second. CPU of the server\'s processes by streams '
+      + `and changes; bytes as read from the sockets. Checked: ${CHECKED} streams are unpacked and `
       + 'see every state, in order; each of the others, whose bytes are only counted, gets as '
       + 'many as these, give or take a frame.',
   };
