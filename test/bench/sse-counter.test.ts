@@ -96,6 +96,7 @@ function chunksOf(text: string, random: () => number): Buffer {
 }
 
 describe('the counter of event streams', () => {
+  let hits = 0;
   for (const seed of seeds(10)) {
     it(`counts the same for any cuts, with its memory and without (seed ${seed})`, () => {
       const random = randomFrom(seed);
@@ -118,9 +119,14 @@ describe('the counter of event streams', () => {
         assert.deepEqual(shown(fast), right.map(({ event, retry }) => [event, retry]));
         assert.deepEqual([slow.ends, fast.ends, slow.broken, fast.broken], [1, 1, [], []]);
       }
-      assert.ok(memory.hits > 0);
+      hits += memory.hits;
     });
   }
+
+  it('finds pieces again in some of these: the short way was gone', (t) => {
+    if (process.env['RUNCAST_SEED'] !== undefined) return t.skip('one seed may have no such piece');
+    assert.ok(hits > 0);
+  });
 
   it('knows id and time of each event, and when it was read', () => {
     const frame = chunk(`event: progress\nid: s0\ndata: ${STATES[0]}\n\n`);
