@@ -122,7 +122,7 @@ export function cutTests(start: StartGateway): void {
   beforeEach(async () => (cut = await cutAsSlow(gateway())));
   afterEach(() => gateway().untilIdle());
   const untilCut = (n: number): Promise<void> =>
-    until(`${n} counted as slow`, async () => await cutAsSlow(gateway()) === cut + n, 3_000);
+    until(`${n} counted as slow`, async () => await cutAsSlow(gateway()) === cut + n, 10_000);
 
   it('a reader that takes nothing for too long is cut, and no one else', async () => {
     const { upstream, stats } = gateway();
