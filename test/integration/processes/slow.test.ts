@@ -22,8 +22,10 @@ import { until, within } from '../../support/wait.ts';
 const PAD = 'x'.repeat(200_000);
 const SLOW_TIMEOUT_MS = 800;
 /** So much at once is more than the kernel takes for a reader that takes nothing. */
-const HUGE = 'x'.repeat(4_000_000);
-const HUGE_BODY_BYTES = 8_000_000;
+const HUGE = 'x'.repeat(16_000_000);
+/** So much a reader that sips has in some seconds. */
+const LARGE = HUGE.slice(0, 4_000_000);
+const HUGE_BODY_BYTES = 20_000_000;
 /** 1 MB a second. */
 const SIP_BYTES = 60_000;
 const SIP_EVERY_MS = 60;
@@ -158,7 +160,7 @@ export function cutTests(start: StartGateway): void {
   });
 
   it('a reader that takes a little all the time is not cut', async (t) => {
-    gateway().upstream.run('huge', state('completed', { pad: HUGE }));
+    gateway().upstream.run('huge', state('completed', { pad: LARGE }));
     const socket = silentReader(t, gateway(), 'huge');
     const ended = new Promise((resolve) => {
       for (const event of ['end', 'error', 'close']) socket.once(event, () => resolve(event));
