@@ -1,6 +1,6 @@
 /**
  * `npm run bench [case …]`: measures runcast beside its control rows and writes what came out to
- * bench/results. Without names all cases run, which takes about half an hour.
+ * bench/results. Without names all cases run.
  */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -102,7 +102,7 @@ async function measure(
     { name: 'delivery p99', unit: 'ms', value: p99 / 1000 },
     { name: 'delivery max', unit: 'ms', value: max / 1000 },
     { name: 'CPU', unit: 'cores', value: shares.reduce((sum, share) => sum + share, 0) },
-    { name: 'memory per stream', unit: 'KB', value: bytes / window.openNow / 1000 },
+    { name: 'memory per stream', unit: 'KB', value: bytes / window.openNow / 1024 },
     { name: 'fewest in a worker', unit: '', value: Math.min(...sockets.slice(1)) },
     { name: 'most in a worker', unit: '', value: Math.max(...sockets.slice(1)) },
     { name: 'client CPU', unit: 'cores', value: Math.max(...window.clientCpuShare) },

@@ -11,6 +11,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { within } from '../../test/support/wait.ts';
 import { ROOT } from '../support/machine.ts';
 import { judge } from '../support/report.ts';
 import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
@@ -70,8 +71,8 @@ async function startOnce(row: string): Promise<number> {
   const onExit = (): void => { child.kill('SIGKILL'); };
   process.once('exit', onExit);
   try {
-    const port = await within(row, child, printedPort(child));
-    const ms = await within(row, child, connected(port, startedAt));
+    const port = await within(DEADLINE_MS, `the address of ${row}`, printedPort(child));
+    const ms = await within(DEADLINE_MS, `a connection to ${row}`, connected(port, startedAt));
     const { status } = await fetch(`http://127.0.0.1:${port}/livez`);
     assert.equal(status, 200, `${row} listens but does not answer`);
     return ms;
@@ -100,15 +101,5 @@ function connected(port: number, startedAt: number): Promise<number> {
       socket.destroy();
     });
     socket.once('error', reject);
-  });
-}
-
-/** Rejects when the deadline passes; the caller ends the process then. */
-function within<T>(row: string, child: ChildProcess, wanted: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new Error(`${row} (pid ${child.pid}) does not listen within ${DEADLINE_MS} ms`));
-    }, DEADLINE_MS);
-    wanted.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

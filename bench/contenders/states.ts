@@ -4,6 +4,7 @@
  * timer, a late poll, a queue. Times are microseconds of CLOCK_MONOTONIC, one for all processes.
  */
 
+import { randomFrom } from '../../test/support/random.ts';
 import type { Workload } from '../support/contender.ts';
 
 /** The parts of a workload that make its states. */
@@ -108,15 +109,4 @@ function tailFor(stateBytes: number): string {
   let filler = '';
   while (filler.length < 512) filler += `${word()} `;
   return outputs + OUTPUTS_END + filler;
-}
-
-/** mulberry32: numbers in [0, 1), the same for the same seed. */
-function randomFrom(seed: number): () => number {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), a | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

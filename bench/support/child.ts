@@ -6,6 +6,7 @@
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess, StdioOptions } from 'node:child_process';
+import { within } from '../../test/support/wait.ts';
 import { isAlive, processTree } from './usage.ts';
 
 /** How a child is started beside its arguments. */
@@ -22,20 +23,6 @@ const STOP_SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 const MAX_KEPT_CHARACTERS = 64 * 1024;
 const running = new Set<Child>();
 let isGuarding = false;
-
-/** Settles as `promise` does, or rejects with `label` after `ms`. Leaves no timer behind. */
-export async function within<T>(ms: number, label: string, promise: PromiseLike<T>): Promise<T> {
-  const late = new Error(`${label}: not within ${ms} ms`);
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(late), ms);
-  });
-  try {
-    return await Promise.race([promise, deadline]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /** Starts `command`; `label` names it in errors. Whoever starts one stops it. */
 export function startChild(

@@ -1,7 +1,7 @@
 /**
- * How the heap of a process that holds streams grows. V8 doubles the space for new objects up to
- * 16 MB, three times over, while thousands join; afterwards a stream makes next to no garbage, and
- * that is kilobytes for each of them.
+ * How the heap of a process that holds streams grows. V8 doubles the space for new objects while
+ * thousands join; afterwards a stream makes next to no garbage, and the space is kilobytes for each
+ * of them: 7.3 KB a stream with it and 4.7 without, 10,000 on one run, Node 20.
  */
 
 import { setFlagsFromString } from 'node:v8';

@@ -1,7 +1,7 @@
 /**
- * Bytes that go to many sockets, in each of the forms that sockets take: as they are, as a chunk
- * of HTTP/1.1, and as a chunk of a gzip stream. A form is made once, when it is first asked for,
- * and the same buffer goes to every socket.
+ * Bytes that go to many sockets, in each of the forms that sockets take: as a chunk of HTTP/1.1,
+ * as the part of it that is left without the framing, and as a chunk of a gzip stream, which is
+ * made when it is first asked for. The same buffer goes to every socket.
  */
 
 import { deflated, shiftOf } from './gzip.ts';

@@ -1,7 +1,7 @@
 /**
  * A {@link Sink} over the socket of a response whose head is written. Pieces are framed already,
  * once for all, and go straight to the socket. While nothing waits there, they go by a plain
- * write(2): what the stream machinery of Node does around that costs a third of a frame, and what
+ * write(2): what the stream machinery of Node does around that costs a quarter of a frame, and what
  * the kernel does not take at once is handed to that machinery.
  */
 

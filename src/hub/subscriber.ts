@@ -55,7 +55,7 @@ type State =
   | { readonly kind: 'ending'; readonly since: number }
   | { readonly kind: 'closed' };
 
-/** So often within the time it has, a slow reader is asked for progress. */
+/** So often in its time a slow reader is asked for progress; first after a fifth of a part. */
 const PROBES = 5;
 
 const OPEN: State = { kind: 'open' };
@@ -229,7 +229,9 @@ export class Subscriber implements SinkListener, Sleeper {
 
   #enter(next: State): void {
     // From its first moment on, however many states come meanwhile.
-    if ('since' in next && !('since' in this.#state)) this.#probe(next.since);
+    if ('since' in next && !('since' in this.#state)) {
+      this.#probeAt = next.since + this.#policy.slowTimeoutMs / PROBES ** 2;
+    }
     this.#state = next;
     if (next.kind === 'closed') this.#wheel.cancel(this);
     else this.#reschedule();
@@ -239,9 +241,8 @@ export class Subscriber implements SinkListener, Sleeper {
   #reschedule(): void {
     const state = this.#state;
     if (state.kind === 'closed') return;
-    const stalledAt = 'since' in state
-      ? Math.min(state.since + this.#policy.slowTimeoutMs, this.#probeAt)
-      : Infinity;
+    const cutAt = 'since' in state ? state.since + this.#policy.slowTimeoutMs : Infinity;
+    const stalledAt = 'since' in state ? Math.min(cutAt, this.#probeAt) : Infinity;
     const isFollowing = state.kind === 'open' || state.kind === 'blocked';
     const nextAt = isFollowing ? Math.min(this.#pingAt, this.#endsAt) : Infinity;
     this.#wheel.schedule(this, Math.min(stalledAt, nextAt));

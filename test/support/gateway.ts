@@ -54,6 +54,9 @@ const SHORT = {
   pollIntervalMs: 40, pingIntervalMs: 250, upstreamTimeoutMs: 10_000, drainTimeoutMs: 200,
 };
 
+/** Three processes are compiled for it, which takes long where others do the same. */
+const START_MS = 60_000;
+
 /** In this process. */
 export async function startGateway(overrides: Overrides = {}): Promise<TestGateway> {
   const { upstream: theirs, ...options } = overrides;
@@ -72,7 +75,13 @@ export async function startWorkers(overrides: Overrides = {}): Promise<TestGatew
     'serve', '--workers', '2', '--port', '0', '--upstream', upstream.origin, '--log-level', 'warn',
     ...flagsOf({ ...SHORT, ...options }),
   ]);
-  const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+)\/ /);
+  // A child that is left behind would keep the whole test file from ending.
+  const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+)\/ /, START_MS)
+    .catch(async (error: unknown) => {
+      await cli.stop();
+      await upstream.close();
+      throw error;
+    });
   const stats = async (): Promise<GatewayStats> => {
     const { streams, runs } = await (await fetch(`${url}/healthz`)).json() as GatewayStats;
     return { streams, runs };
