@@ -6,7 +6,7 @@
 
 import { helpText, parseCommand } from './arguments.ts';
 import { socketBudget } from './cluster/descriptors.ts';
-import { keepYoungSpaceSmall } from './cluster/heap.ts';
+import { keepHeapSmall } from './cluster/heap.ts';
 import type { Primary } from './cluster/primary.ts';
 import { systemClock } from './core/clock.ts';
 import { jsonLogger } from './core/log.ts';
@@ -22,7 +22,7 @@ import { MAX_SOCKETS } from './source/upstream.ts';
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
 
 async function main(): Promise<void> {
-  keepYoungSpaceSmall();
+  keepHeapSmall();
   // Whoever read our output may be gone; that must not end the streams.
   for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   const command = parseCommand(process.argv.slice(2), process.env);

@@ -12,7 +12,7 @@ import { ComposedGateway } from '../gateway.ts';
 import type { Gateway } from '../gateway.ts';
 import type { Settings } from '../options.ts';
 import { socketBudget } from './descriptors.ts';
-import { keepYoungSpaceSmall } from './heap.ts';
+import { keepHeapSmall } from './heap.ts';
 import { IpcSource } from './ipc-source.ts';
 import { portOver } from './messages.ts';
 import type { FromPrimary, FromWorker } from './messages.ts';
@@ -23,7 +23,7 @@ const ORPHAN_DRAIN_MS = 1000;
 const SAMPLES_MS = 1000;
 const ADMIT_RESERVE_MS = 1000;
 
-keepYoungSpaceSmall();
+keepHeapSmall();
 const metrics = new Metrics();
 const port = portOver<FromWorker, FromPrimary>(process, () => process.connected);
 let source: IpcSource | undefined;

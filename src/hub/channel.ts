@@ -19,13 +19,13 @@ export class Channel implements RunObserver {
   readonly #onClosed: (channel: Channel) => void;
   readonly #watch: Watch;
   #snapshot: Snapshot;
-  #frame: Frame;
+  /** Made anew for a newcomer, should it be gone: most runs have nobody to come any more. */
+  #frame: WeakRef<Frame> | undefined;
 
   /** `onClosed` is told once: nobody follows the run here any more, or it is over. */
   constructor(admitted: Admitted, source: RunSource, onClosed: (channel: Channel) => void) {
     this.runId = admitted.runId;
     this.#snapshot = admitted.snapshot;
-    this.#frame = stateFrame(admitted.snapshot);
     this.#onClosed = onClosed;
     this.#watch = source.watch(admitted, this);
   }
@@ -41,7 +41,7 @@ export class Channel implements RunObserver {
     const isNewKey = this.#subscribers.size > 0 && !this.#subscribers.has(key);
     this.#subscribers.add(key, subscriber);
     if (isNewKey) this.#watch.hold(admitted);
-    subscriber.start(this.#frame, lastEventId);
+    subscriber.start(this.#frameNow(), lastEventId);
   }
 
   leave(subscriber: Subscriber): void {
@@ -56,12 +56,13 @@ export class Channel implements RunObserver {
     const isOther = snapshot.identity !== this.#snapshot.identity;
     if (isOther && this.#subscribers.size > 1) return this.#sendAllAway();
     this.#snapshot = snapshot;
-    this.#frame = stateFrame(snapshot);
+    this.#frame = undefined;
+    const frame = this.#frameNow();
     const isLast = snapshot.terminal !== undefined;
-    for (const ofKey of this.#subscribers.sets()) {
+    for (const ofKey of this.#subscribers.groups()) {
       for (const subscriber of ofKey) {
-        if (isLast) subscriber.finish(this.#frame);
-        else subscriber.offer(this.#frame);
+        if (isLast) subscriber.finish(frame);
+        else subscriber.offer(frame);
       }
     }
   }
@@ -70,12 +71,20 @@ export class Channel implements RunObserver {
     for (const subscriber of this.#subscribers.get(key)) this.#end(subscriber, loss);
   }
 
+  #frameNow(): Frame {
+    const kept = this.#frame?.deref();
+    if (kept !== undefined) return kept;
+    const frame = stateFrame(this.#snapshot);
+    this.#frame = new WeakRef(frame);
+    return frame;
+  }
+
   /**
    * Under several keys a run has turned into another one, and which of them saw that is not
    * known here: all come back and are placed by what upstream shows to each.
    */
   #sendAllAway(): void {
-    for (const ofKey of this.#subscribers.sets()) {
+    for (const ofKey of this.#subscribers.groups()) {
       for (const subscriber of ofKey) subscriber.sendAway();
     }
   }

@@ -159,5 +159,5 @@ const refused = (refusal: Refusal): Refused => ({ kind: 'refused', refusal });
 const admitted = ({ runId, key }: Shown, snapshot: Snapshot): Admission =>
   ({ kind: 'admitted', runId, key, snapshot });
 
-/** The body and the text of it are both held. */
+/** Text outside of Latin-1 takes two bytes a character. */
 const charsOf = ({ reading }: Shown): number => 2 * reading.snapshot.data.length;

@@ -79,8 +79,7 @@ export class PollingSource implements RunSource {
 
   /** Live pollers, proofs under way and proofs remembered. */
   get size(): { pollers: number; pending: number; proofs: number } {
-    let pollers = 0;
-    for (const ofRun of this.#pollers.sets()) pollers += ofRun.size;
+    const pollers = this.#pollers.groups().flatMap((ofRun) => [...ofRun]).length;
     return { pollers, ...this.#admissions.size };
   }
 
@@ -92,14 +91,14 @@ export class PollingSource implements RunSource {
     const { runId, key, snapshot } = admitted;
     // The proof may have been dropped to make room for others: then the next poll is due now.
     const shown = this.#admissions.shownTo(runId, key)
-      ?? { runId, key, reading: { body: undefined, snapshot }, askedAt: -Infinity };
+      ?? { runId, key, reading: { bodyDigest: undefined, snapshot }, askedAt: -Infinity };
     const poller = this.#find(shown) ?? this.#start(shown);
     return poller.watch(admitted, observer);
   }
 
   close(): void {
     this.#isClosed = true;
-    for (const ofRun of this.#pollers.sets()) for (const poller of ofRun) poller.close();
+    for (const ofRun of this.#pollers.groups()) for (const poller of ofRun) poller.close();
     this.#options.upstream.close();
   }
 

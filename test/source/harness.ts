@@ -10,6 +10,7 @@ import type { ErrorCode, Refusal } from '../../src/core/errors.ts';
 import { parseExecution } from '../../src/core/execution.ts';
 import type { Snapshot } from '../../src/core/execution.ts';
 import type { ApiKey, Loss, RunObserver } from '../../src/core/run-source.ts';
+import { digestOf } from '../../src/source/answer.ts';
 import type { Answer, Reading } from '../../src/source/answer.ts';
 import { execution } from '../support/answers.ts';
 import { apiKey, MAPPING } from '../support/fake-source.ts';
@@ -32,7 +33,7 @@ export function reading(status: string, over: Fields = {}, runId = RUN): Read {
   const body = Buffer.from(JSON.stringify({ data: execution(runId, status, over) }));
   const parsed = parseExecution(runId, body, MAPPING);
   if (parsed.kind === 'invalid') throw new Error(parsed.why);
-  return { body, snapshot: parsed.snapshot };
+  return { body, bodyDigest: digestOf(body), snapshot: parsed.snapshot };
 }
 
 /** Running, as far as `step`. */
