@@ -22,7 +22,6 @@ import { MAX_SOCKETS } from './source/upstream.ts';
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
 
 async function main(): Promise<void> {
-  keepHeapSmall();
   // Whoever read our output may be gone; that must not end the streams.
   for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   const command = parseCommand(process.argv.slice(2), process.env);
@@ -80,6 +79,7 @@ async function serve(given: Settings, log: Logger): Promise<void> {
     const behind = demo ? `its own demo run API at ${upstream}, key ${demoKey}` : upstream;
     process.stdout.write(`runcast ${VERSION} is at ${url}/ in front of ${behind}\n`);
     if (demo) process.stdout.write(invitation(url, demoKey));
+    await keepHeapSmall();
   } catch (error) {
     await demo?.close();
     throw error;

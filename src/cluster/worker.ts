@@ -23,7 +23,7 @@ const ORPHAN_DRAIN_MS = 1000;
 const SAMPLES_MS = 1000;
 const ADMIT_RESERVE_MS = 1000;
 
-keepHeapSmall();
+void keepHeapSmall();
 const metrics = new Metrics();
 const port = portOver<FromWorker, FromPrimary>(process, () => process.connected);
 let source: IpcSource | undefined;

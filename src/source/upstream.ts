@@ -5,7 +5,8 @@
  */
 
 import * as http from 'node:http';
-import * as https from 'node:https';
+import type * as https from 'node:https';
+import { createRequire } from 'node:module';
 
 import type { Clock } from '../core/clock.ts';
 import type { ApiKey } from '../core/run-source.ts';
@@ -21,6 +22,11 @@ export interface UpstreamOptions {
   readonly timeoutMs: number;
   /** A larger body is not read to its end; its socket is destroyed. */
   readonly maxBodyBytes: number;
+}
+
+/** TLS is a tenth of what a start takes: it is loaded only where upstream wants it. */
+function loadHttps(): typeof https {
+  return createRequire(import.meta.url)('node:https') as typeof https;
 }
 
 /** What came back, complete; or how it failed. */
@@ -45,7 +51,7 @@ export class Upstream {
   #isClosed = false;
 
   constructor(options: UpstreamOptions, clock: Clock) {
-    const { Agent, request } = options.url.protocol === 'https:' ? https : http;
+    const { Agent, request } = options.url.protocol === 'https:' ? loadHttps() : http;
     this.#options = options;
     this.#clock = clock;
     this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: 256 });
