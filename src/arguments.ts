@@ -50,18 +50,34 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   }
   for (const other of others) problems.push(`${printed(other)}: no such argument`);
 
-  const values = readEnvironment(env, problems);
-  for (const { name, rawName, value } of given) {
-    const spec: OptionSpec | undefined = OPTIONS.find(({ flag }) => flag === name);
-    if (spec === undefined) problems.push(`${rawName}: no such option`);
-    else read(spec, `--${spec.flag}`, value, values, problems);
-  }
+  const values = { ...readEnvironment(env, problems), ...readFlags(given, problems) };
   try {
     return { kind: 'serve', settings: settle(values, problems) };
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
     return { kind: 'mistaken', problems: error.problems };
   }
+}
+
+type Given = ReadonlyArray<{
+  readonly name: string; readonly rawName: string; readonly value: string | undefined;
+}>;
+
+/** Of an option that comes twice the last one counts, where they are not gathered. */
+function readFlags(given: Given, problems: string[]): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const { name, rawName, value } of given) {
+    const spec: OptionSpec | undefined = OPTIONS.find(({ flag }) => flag === name);
+    if (spec === undefined) {
+      problems.push(`${rawName}: no such option`);
+      continue;
+    }
+    const before = spec.kind.isRepeatable === true ? values[spec.key] : undefined;
+    read(spec, `--${spec.flag}`, value, values, problems);
+    const after = values[spec.key];
+    if (Array.isArray(before) && after !== before) values[spec.key] = [before, after].flat();
+  }
+  return values;
 }
 
 const isFlag = (name: string): boolean => OPTIONS.some(({ flag }) => flag === name);
@@ -114,7 +130,8 @@ function read(
   values: Record<string, unknown>, problems: string[],
 ): void {
   const value = text === undefined ? undefined : spec.kind.parse(text);
-  const got = text === undefined ? 'no value' : printed(text);
+  const shown = spec.kind.isSecret === true ? 'a value that is not shown' : printed(text);
+  const got = text === undefined ? 'no value' : shown;
   if (value === undefined) problems.push(`${name}: got ${got}, expected ${spec.kind.expected}`);
   else values[spec.key] = value;
 }

@@ -22,8 +22,12 @@ import { Hub } from './hub/hub.ts';
 import { resolveOptions } from './options.ts';
 import type { GatewayOptions, Settings } from './options.ts';
 import { LimitedSource } from './source/limited-source.ts';
+import { PollDriver } from './source/driver.ts';
+import type { Driver, DriverOptions } from './source/driver.ts';
 import { PollingSource } from './source/polling-source.ts';
+import { RunApi } from './source/run-api.ts';
 import { Upstream } from './source/upstream.ts';
+import { WaitDriver } from './source/wait-driver.ts';
 
 export type { Stats as GatewayStats } from './core/machine.ts';
 
@@ -82,15 +86,21 @@ export interface Parts {
 function pollingSource(settings: Settings, log: Logger, metrics: Metrics): RunSource {
   const { upstreamPath: path, upstreamTimeoutMs: timeoutMs, maxBodyBytes } = settings;
   const url = new URL(settings.upstream ?? '');
-  return new PollingSource({
-    upstream: new Upstream({ url, path, timeoutMs, maxBodyBytes }, systemClock),
-    mapping: settings,
-    pollIntervalMs: settings.pollIntervalMs,
-    clock: systemClock,
-    random: Math.random,
-    log,
-    metrics,
-  });
+  const { pollIntervalMs, upstreamRate: rate } = settings;
+  const shared = { clock: systemClock, random: Math.random, log, metrics };
+  const upstream = new Upstream({ url, path, timeoutMs, maxBodyBytes }, systemClock);
+  const api = new RunApi({ ...shared, upstream, mapping: settings, rate });
+  const driver = driverFor(settings, { api, clock: systemClock, pollIntervalMs });
+  return new PollingSource({ ...shared, api, driver, pollIntervalMs });
+}
+
+function driverFor({ sourceKind }: Settings, options: DriverOptions): Driver {
+  switch (sourceKind) {
+    case 'wait':
+      return new WaitDriver(options);
+    case 'list': case 'stream': case 'poll':
+      return new PollDriver(options);
+  }
 }
 
 /** From so many streams on a drain takes all its time; fewer need less to come back gently. */

@@ -12,7 +12,20 @@ export interface Kind<T> {
   /** Completes "expected …" in a message from the command line, and in one from code. */
   readonly expected: string;
   readonly expectedInCode: string;
+  /** The option may come several times, and its values are gathered. */
+  readonly isRepeatable?: boolean;
+  /** No message shows its value. */
+  readonly isSecret?: boolean;
 }
+
+/** So many requests within any time of this length. */
+export interface Rate {
+  readonly requests: number;
+  readonly perMs: number;
+}
+
+const SECRET = /^[\x21-\x2b\x2d-\x7e]{1,512}$/;
+const SECRET_TEXT = 'up to 512 plain characters without a comma';
 
 const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const UNITS_BYTES: Readonly<Record<string, number>> = { '': 1, KiB: 1024, MiB: 1024 ** 2 };
@@ -74,6 +87,25 @@ export function size(minBytes: number, maxBytes: number): Kind<number> {
   return numeric(minBytes, maxBytes, parse, `a size such as 512KiB or 4MiB, ${range}`, ' of bytes');
 }
 
+/** `100/1m`; in code `{ requests, perMs }`. */
+export function rate(): Kind<Rate> {
+  const times = duration(100, 3_600_000);
+  const counts = integer(1, 1_000_000);
+  return {
+    parse: (text) => {
+      const [, count = '', per = ''] = /^(\d+)\/(\w+)$/.exec(text) ?? [];
+      const requests = counts.parse(count);
+      const perMs = times.parse(/^\d/.test(per) ? per : `1${per}`);
+      return requests === undefined || perMs === undefined ? undefined : { requests, perMs };
+    },
+    check: (value): value is Rate => typeof value === 'object' && value !== null
+      && 'requests' in value && counts.check(value.requests)
+      && 'perMs' in value && times.check(value.perMs),
+    expected: 'requests within a time such as 100/1m or 5/s, the time from 100ms to 1h',
+    expectedInCode: '{ requests, perMs }: whole numbers from 1 to 1000000 and 100 to 3600000',
+  };
+}
+
 /** One of a few words. */
 export function oneOf<T extends string>(...values: readonly T[]): Kind<T> {
   return worded((text) => values.find((value) => value === text), `one of ${values.join(', ')}`);
@@ -101,6 +133,26 @@ function worded<T extends string>(
   const check = (value: unknown): value is T =>
     typeof value === 'string' && parse(value) !== undefined;
   return { parse, check, expected, expectedInCode: expected };
+}
+
+/** Something that nobody else is to know. */
+export function secret(): Kind<string> {
+  return { ...text(SECRET, SECRET_TEXT), isSecret: true };
+}
+
+/** Several of them: repeated, or separated by commas; in code an array of strings. */
+export function secrets(): Kind<readonly string[]> {
+  const kind = list(SECRET_TEXT);
+  const areSecrets = (values: unknown): values is readonly string[] =>
+    kind.check(values) && values.every((value) => SECRET.test(value));
+  return {
+    ...kind, isRepeatable: true, isSecret: true,
+    parse: (value) => {
+      const values = kind.parse(value);
+      return areSecrets(values) ? values : undefined;
+    },
+    check: areSecrets,
+  };
 }
 
 /** Comma-separated, at least one, none empty; in code an array of strings. */

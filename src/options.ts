@@ -8,9 +8,14 @@ import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
-  duration, integer, list, onOff, oneOf, orWord, origin, size, text,
+  duration, integer, list, onOff, oneOf, orWord, origin, rate, secret, secrets, size, text,
 } from './option-kinds.ts';
-import type { Kind } from './option-kinds.ts';
+import type { Kind, Rate } from './option-kinds.ts';
+
+/** Ways to follow runs. */
+export const SOURCE_KINDS = ['poll', 'wait', 'list', 'stream'] as const;
+/** One of them. */
+export type SourceKind = (typeof SOURCE_KINDS)[number];
 
 /** All values, complete and checked. */
 export interface Settings {
@@ -29,6 +34,18 @@ export interface Settings {
   readonly upstreamTimeoutMs: number;
   /** Size up to which an upstream body is read. */
   readonly maxBodyBytes: number;
+  /** Budget for all upstream requests of this gateway. */
+  readonly upstreamRate: Rate | undefined;
+  /** How runs are followed: see the README. */
+  readonly sourceKind: SourceKind;
+  /** The gateway's own key, only to fetch the key that webhooks are signed with. */
+  readonly upstreamKey: string | undefined;
+  /** Who may publish states. None: nobody. */
+  readonly publishKeys: readonly string[] | undefined;
+  /** File or URL of the JWKS that webhooks are signed with, instead of asking upstream. */
+  readonly webhookJwks: string | undefined;
+  /** What the names of a webhook's headers begin with. */
+  readonly webhookHeaderPrefix: string;
   /** What every key begins with; a key without it is refused without asking upstream. */
   readonly keyPrefix: string;
   /** Path of a run below `upstream`, with `{runId}` in it. */
@@ -100,6 +117,19 @@ export const OPTIONS = [
     'deadline of one upstream request, for the whole answer'),
   option('max-body', 'maxBodyBytes', size(1, 256 * 1024 ** 2), 4 * 1024 ** 2, '4MiB',
     'size up to which an upstream body is read'),
+  option('upstream-rate', 'upstreamRate', rate(), undefined, 'none',
+    'budget for all upstream requests, as in 100/1m'),
+  option('source', 'sourceKind', oneOf(...SOURCE_KINDS), 'poll', 'poll',
+    'how runs are followed: poll; wait on upstream; its list; its stream'),
+  option('upstream-key', 'upstreamKey', secret(), undefined, 'none',
+    "the gateway's own key, only to fetch the webhook signing key"),
+  option('publish-key', 'publishKeys', secrets(), undefined, 'none',
+    'repeatable: who may publish states'),
+  option('webhook-jwks', 'webhookJwks', text(/^[\x21-\x7e][\x20-\x7e]*$/, 'a file or a URL'),
+    undefined, "upstream's signing-key route", 'file or URL of the keys that sign webhooks'),
+  option('webhook-header-prefix', 'webhookHeaderPrefix',
+    text(/^[A-Za-z][A-Za-z0-9-]{0,62}-$/, 'the beginning of a header name, up to a hyphen'),
+    'X-Lamina-Webhook-', 'X-Lamina-Webhook-', "what the names of a webhook's headers begin with"),
   option('key-prefix', 'keyPrefix', text(/^[\x21-\x2b\x2d-\x7e]{0,64}$/, 'plain characters'),
     'lma_', 'lma_', "what every key begins with; '' for an API with other keys"),
   option('upstream-path', 'upstreamPath', plainPath, '/v1/runs/{runId}', '/v1/runs/{runId}',
@@ -144,7 +174,8 @@ export function resolveOptions(given: GatewayOptions): Settings {
     } else if (spec.kind.check(value)) {
       values[key] = value;
     } else {
-      problems.push(`${key}: got ${printed(value)}, expected ${spec.kind.expectedInCode}`);
+      const got = spec.kind.isSecret === true ? 'a value that is not shown' : printed(value);
+      problems.push(`${key}: got ${got}, expected ${spec.kind.expectedInCode}`);
     }
   }
   if (given.upstream === undefined && given.source === undefined) {

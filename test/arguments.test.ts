@@ -32,7 +32,7 @@ const variableOf = (flag: string): string => `RUNCAST_${flag.toUpperCase().repla
 function samplesOf({ flag, kind, defaultText }: OptionSpec): [string, string] {
   const texts = [
     'http://a.test', 'https://b.test/base', '/a/{runId}', '/b/{runId}', '17s', '18s', '117', '118',
-    'warn', 'error', 'debug', 'off', 'on', '100/1m', '200/1m',
+    'warn', 'error', 'debug', 'off', 'on', '100/1m', '200/1m', 'wait', 'list', 'X-a-', 'X-b-',
   ];
   const [one, other = defaultText] = texts.filter((text) =>
     text !== defaultText && kind.parse(text) !== undefined);

@@ -113,6 +113,50 @@ const ROWS: Readonly<Record<string, Row>> = {
       '-1', '1GiB', '0x10', '1e3', 'MiB', 'KiB', '4MiB '],
     badInCode: [...NO_NUMBER, 0, -1, 268_435_457, '4MiB'],
   },
+  'upstream-rate': {
+    key: 'upstreamRate',
+    byDefault: undefined,
+    good: [['100/1m', { requests: 100, perMs: 60_000 }], ['5/s', { requests: 5, perMs: 1_000 }],
+      ['1/100ms', { requests: 1, perMs: 100 }], ['1000000/h', { requests: 1e6, perMs: 3_600_000 }]],
+    bad: ['', '100', '100/', '/1m', '0/1m', '-1/1m', '1.5/1m', '100/99ms', '100/2h', '100 / 1m',
+      '100/1m/1', '100/1', '1000001/1m', '100/1d', 'none'],
+    badInCode: [...NO_NUMBER, 100, '100/1m', { requests: 1 }, { perMs: 1_000 },
+      { requests: 0, perMs: 1_000 }, { requests: 1.5, perMs: 1_000 }, { requests: 1, perMs: 99 }],
+  },
+  'source': {
+    key: 'sourceKind',
+    byDefault: 'poll',
+    good: ['poll', 'wait', 'list', 'stream'].map((kind) => [kind, kind]),
+    bad: ['', 'polls', 'POLL', 'poll,wait', 'toString'], badInCode: NO_TEXT,
+  },
+  'upstream-key': {
+    key: 'upstreamKey',
+    byDefault: undefined,
+    good: [['lma_own', 'lma_own'], ['x'.repeat(512), 'x'.repeat(512)]],
+    bad: ['', 'a b', 'a,b', 'é', 'x'.repeat(513)],
+    badInCode: NO_TEXT,
+  },
+  'publish-key': {
+    key: 'publishKeys',
+    byDefault: undefined,
+    good: [['one', ['one']], ['one,two', ['one', 'two']], [' one , two ', ['one', 'two']]],
+    bad: ['', ' ', 'a,', 'a b', 'é', 'x'.repeat(513)],
+    badInCode: ['one', [], [''], ['a b'], ['a', 1], null, 1, {}],
+  },
+  'webhook-jwks': {
+    key: 'webhookJwks',
+    byDefault: undefined,
+    good: [['keys.json', 'keys.json'], ['/a b/keys.json', '/a b/keys.json'],
+      ['https://api.test/keys', 'https://api.test/keys']],
+    bad: ['', ' a', '\n', 'a\n'], badInCode: NO_TEXT,
+  },
+  'webhook-header-prefix': {
+    key: 'webhookHeaderPrefix',
+    byDefault: 'X-Lamina-Webhook-',
+    good: [['X-Hook-', 'X-Hook-'], ['a-', 'a-']],
+    bad: ['', '-', 'X-Hook', 'X Hook-', 'X:-', '1-', 'é-', 'x'.repeat(64) + '-'],
+    badInCode: NO_TEXT,
+  },
   'key-prefix': {
     key: 'keyPrefix',
     byDefault: 'lma_',
@@ -216,7 +260,9 @@ describe('the options', () => {
       assert.deepEqual(spec.default, row.byDefault);
       assert.deepEqual(inCode({ source: SOURCE })[key], row.byDefault);
       assert.deepEqual(inCode({ source: SOURCE, [key]: undefined })[key], row.byDefault);
-      if (flag !== 'upstream') assert.deepEqual(kind.parse(spec.defaultText), row.byDefault);
+      if (row.byDefault !== undefined) {
+        assert.deepEqual(kind.parse(spec.defaultText), row.byDefault);
+      }
       assert.match(spec.help, /^\S.{8,}[^.\s]$/);
     });
   }

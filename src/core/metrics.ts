@@ -27,6 +27,10 @@ export const METRICS = {
   runcast_limit_total: counter('Newcomers refused by a limit, by its name.', 'limit'),
   runcast_proofs_total: counter('Requests to upstream for a proof.'),
   runcast_polls_total: counter('Polls of upstream.'),
+  runcast_separate_polls_total: counter(
+    'Polls that as many clients would have made without a gateway, one an interval each.'),
+  runcast_budget_left: { type: 'gauge', merge: 'sum', help: 'Requests that upstream may be sent '
+    + 'now; +Inf where neither --upstream-rate nor upstream says.' },
   runcast_upstream_answers_total: counter('Answers of upstream, by what they were.', 'kind'),
   runcast_worker_deaths_total: counter('Workers that died without being told to.'),
   runcast_event_loop_delay_max_seconds:
@@ -83,7 +87,7 @@ export function renderMetrics(samples: readonly Sample[]): string {
     const { type, help, label }: Family = METRICS[name];
     const lines = samples.filter(([of]) => of === name).map(([, value, number]) => {
       const labels = label === undefined ? '' : `{${label}="${escape(value)}"}`;
-      return `${name}${labels} ${number}\n`;
+      return `${name}${labels} ${number === Infinity ? '+Inf' : number}\n`;
     });
     const none = label === undefined && type === 'counter' ? [`${name} 0\n`] : [];
     const values = lines.length > 0 ? lines : none;

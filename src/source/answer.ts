@@ -17,6 +17,8 @@ import type { Exchange } from './upstream.ts';
 export interface Reading {
   /** Of the whole body. Undefined where only the state was kept. */
   readonly bodyDigest: string | undefined;
+  /** Upstream's tag for it, and the key that it was given to: another's may mean another run. */
+  readonly etag?: { readonly value: string; readonly key: string };
   readonly snapshot: Snapshot;
 }
 
@@ -64,6 +66,9 @@ type Complete = Extract<Exchange, { kind: 'answer' }>;
 
 function readComplete(answer: Complete, question: Question): Answer {
   const { status, headers } = answer;
+  if (status === 304 && question.known?.etag?.key === question.key.value) {
+    return { kind: 'state', reading: question.known };
+  }
   if (status >= 200 && status < 300 && status !== 206) return readState(answer, question);
   const { wallNow } = question;
   const retryAfterMs = parseRetryAfter(headers['retry-after'], headers.date, wallNow);
@@ -85,7 +90,7 @@ function readComplete(answer: Complete, question: Question): Answer {
   }
 }
 
-function readState(answer: Complete, { runId, known, mapping }: Question): Answer {
+function readState(answer: Complete, { runId, key, known, mapping }: Question): Answer {
   const { body, headers } = answer;
   const bodyDigest = digestOf(body);
   if (known?.bodyDigest === bodyDigest) return { kind: 'state', reading: known };
@@ -93,8 +98,14 @@ function readState(answer: Complete, { runId, known, mapping }: Question): Answe
   if (encoding !== 'identity') return trouble('UPSTREAM_INVALID', `encoded as ${encoding}`);
   const parsed = parseExecution(runId, body, mapping);
   return parsed.kind === 'snapshot'
-    ? { kind: 'state', reading: { bodyDigest, snapshot: parsed.snapshot } }
+    ? { kind: 'state', reading: { bodyDigest, snapshot: parsed.snapshot, ...tagOf(headers, key) } }
     : trouble('UPSTREAM_INVALID', parsed.why);
+}
+
+/** A tag that can be sent back as it came. */
+function tagOf({ etag }: Complete['headers'], key: ApiKey): Pick<Reading, 'etag'> | undefined {
+  const isPlain = etag !== undefined && /^(?:W\/)?"[\x21\x23-\x7e]{0,256}"$/.test(etag);
+  return isPlain ? { etag: { value: etag, key: key.value } } : undefined;
 }
 
 /** Kept in place of the bytes, which would be half of what a run takes. */

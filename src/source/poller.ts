@@ -1,13 +1,9 @@
 /**
- * One run's polling lifecycle: it asks upstream once per interval, with the keys of its watchers
- * in turn, and tells them what changed. One request is in flight at most. Which runs have a
- * poller, and who may share it, is decided in `polling-source.ts`.
- *
- *     waiting ──timer──▶ fetching ──answer──▶ waiting … ──▶ ended
+ * One run that is followed: it is asked for with the keys of its watchers in turn, and they are
+ * told what changed. When it is asked for is its schedule's business; which runs have a poller,
+ * and who may share it, is decided in `polling-source.ts`.
  */
 
-import { backoffMs } from '../core/backoff.ts';
-import type { Clock, Timer } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import { isSameRun } from '../core/execution.ts';
@@ -16,13 +12,14 @@ import type { Admitted, ApiKey, Loss, RunObserver, Watch } from '../core/run-sou
 import type { Answer, Reading, Shown } from './answer.ts';
 import { PollerWatch } from './poller-watch.ts';
 import { Rotation } from './rotation.ts';
+import { Schedule } from './schedule.ts';
+import type { SchedulePolicy } from './schedule.ts';
 
 /** What a poller needs of its surroundings. */
-export interface PollerPolicy {
-  readonly pollIntervalMs: number;
-  readonly clock: Clock;
-  readonly random: () => number;
-  /** One request to upstream. Never rejects. */
+export interface PollerPolicy extends SchedulePolicy {
+  /** From the answer to a request that was sent at `askedAt` to the next routine one. */
+  restMs(poller: Poller, askedAt: number): number;
+  /** One request to upstream, whose turn it is. Never rejects. */
   fetch(runId: string, key: ApiKey, known: Reading | undefined): Promise<Answer>;
 }
 
@@ -40,21 +37,6 @@ export interface PollerOwner {
   onEnded(poller: Poller): void;
 }
 
-type State =
-  | { readonly kind: 'waiting'; readonly timer: Timer; readonly pace: Pace }
-  | { readonly kind: 'fetching'; readonly pace: Pace }
-  | { readonly kind: 'ended' };
-
-/** Why the next poll comes when it does. */
-interface Pace {
-  /** Polls in a row that met trouble. */
-  readonly failures: number;
-  /** Not after an interval, but at once, because the poll before it lost its key. */
-  readonly isHurried: boolean;
-}
-
-const STEADY: Pace = { failures: 0, isHurried: false };
-
 /** Polls one run until it is over or nobody watches. */
 export class Poller {
   readonly runId: string;
@@ -62,7 +44,7 @@ export class Poller {
   readonly #owner: PollerOwner;
   readonly #rotation = new Rotation();
   readonly #watches = new Set<PollerWatch>();
-  #state: State;
+  readonly #schedule: Schedule;
   #reading: Reading;
   /** When the request was sent whose answer is the newest one taken in. */
   #askedAt: number;
@@ -79,12 +61,21 @@ export class Poller {
     const { pollIntervalMs, random, clock } = policy;
     const firstMs = pollIntervalMs * (0.75 + 0.25 * random());
     const delayMs = Math.max(0, askedAt + firstMs - clock.now());
-    const timer = clock.setTimeout(() => void this.#poll(), delayMs);
-    this.#state = { kind: 'waiting', timer, pace: STEADY };
+    this.#schedule = new Schedule(policy, () => void this.#poll(), delayMs);
   }
 
   get snapshot(): Snapshot {
     return this.#reading.snapshot;
+  }
+
+  /** When its state was asked for. */
+  get askedAt(): number {
+    return this.#askedAt;
+  }
+
+  /** Of all who watch. */
+  get keys(): ApiKey[] {
+    return this.#rotation.keys;
   }
 
   /** May `key`, to which upstream showed `snapshot`, have what this poller sees? */
@@ -103,7 +94,7 @@ export class Poller {
 
   /** A state that was read for another reason, by a key that this poller serves. */
   take({ key, reading, askedAt }: Shown): void {
-    if (this.#state.kind === 'ended') return;
+    if (this.#schedule.isOver) return;
     const { snapshot } = reading;
     // An answer that was asked for before the newest one may be older than it. Only an end is
     // taken all the same: it stays true.
@@ -116,11 +107,19 @@ export class Poller {
     const changed = snapshot.id !== this.snapshot.id;
     this.#reading = reading;
     if (snapshot.terminal !== undefined) this.#end();
-    else if (this.#state.kind === 'waiting' && this.#state.pace.failures > 0) {
-      // Somebody else was answered: upstream is back before the backoff is over.
-      this.#wait(this.#policy.pollIntervalMs, STEADY);
-    }
+    else this.#schedule.onRecovered();
     if (changed) for (const watch of [...this.#watches]) watch.tell(snapshot);
+  }
+
+  /** A state that came without being asked for is as good as a poll: the next one can wait. */
+  push(shown: Shown): void {
+    this.take(shown);
+    this.#schedule.putOff();
+  }
+
+  /** There may be news: see {@link Schedule.poke}. */
+  poke(): void {
+    this.#schedule.poke();
   }
 
   /** Lets go of a key, and tells those who watch with it. */
@@ -158,19 +157,9 @@ export class Poller {
     this.#owner.onThrown(error);
   }
 
-  #enter(next: State): void {
-    if (this.#state.kind === 'waiting') this.#policy.clock.clearTimeout(this.#state.timer);
-    this.#state = next;
-  }
-
-  #wait(delayMs: number, pace: Pace): void {
-    const timer = this.#policy.clock.setTimeout(() => void this.#poll(), delayMs);
-    this.#enter({ kind: 'waiting', timer, pace });
-  }
-
   #end(): void {
-    if (this.#state.kind === 'ended') return;
-    this.#enter({ kind: 'ended' });
+    if (this.#schedule.isOver) return;
+    this.#schedule.end();
     for (const key of this.#rotation.keys) this.#leave(key.value);
     this.#owner.onEnded(this);
   }
@@ -187,43 +176,33 @@ export class Poller {
   }
 
   async #poll(): Promise<void> {
-    if (this.#state.kind !== 'waiting') return;
     const key = this.#rotation.next();
-    this.#enter({ kind: 'fetching', pace: this.#state.pace });
     const askedAt = this.#policy.clock.now();
     const answer = await this.#policy.fetch(this.runId, key, this.#reading);
     this.#onAnswer(answer, key, askedAt);
   }
 
   #onAnswer(answer: Answer, key: ApiKey, askedAt: number): void {
-    const fetching = this.#state;
-    if (fetching.kind !== 'fetching') return;
-    const { pollIntervalMs, random, clock } = this.#policy;
-    // From start to start, but a slow upstream gets at least half an interval of rest.
-    const inOneInterval = Math.max(askedAt + pollIntervalMs - clock.now(), pollIntervalMs / 2);
+    if (this.#schedule.isOver) return;
+    const restMs = this.#policy.restMs(this, askedAt);
     switch (answer.kind) {
       case 'state':
-        this.#wait(inOneInterval, STEADY);
+        this.#schedule.rest(restMs);
         this.#rotation.found(key.value);
         this.#owner.onProved({ runId: this.runId, key, reading: answer.reading, askedAt }, this);
         return;
       case 'refused': {
-        this.#wait(inOneInterval, STEADY);
         const keys = this.#rotation.size;
         this.#onRefused(answer.refusal, key, askedAt);
         // With a key out of the way the others are not made to wait for their turn; but a whole
         // workspace that was closed is not asked for, key after key, in one burst.
         const isLess = this.#rotation.size > 0 && this.#rotation.size < keys;
-        if (isLess && !fetching.pace.isHurried) this.#wait(0, { failures: 0, isHurried: true });
+        if (isLess) this.#schedule.restOrHurry(restMs);
+        else this.#schedule.rest(restMs);
         return;
       }
-      case 'trouble': {
-        const failures = fetching.pace.failures + 1;
-        const { retryAfterMs } = answer.refusal;
-        const delayMs = backoffMs(failures, pollIntervalMs, retryAfterMs, random);
-        this.#wait(delayMs, { failures, isHurried: false });
-        return;
-      }
+      case 'trouble':
+        this.#schedule.backOff(answer.refusal.retryAfterMs);
     }
   }
 

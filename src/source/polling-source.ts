@@ -4,25 +4,25 @@
  */
 
 import type { Clock } from '../core/clock.ts';
-import type { StatusMapping } from '../core/execution.ts';
 import type { Logger } from '../core/log.ts';
 import { MultiMap } from '../core/multimap.ts';
-import type { MetricName, Metrics } from '../core/metrics.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type {
   Admission, Admitted, ApiKey, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
 import { Admissions } from './admission.ts';
-import { readAnswer } from './answer.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
+import type { Driver } from './driver.ts';
 import { Memory } from './memory.ts';
 import { Poller } from './poller.ts';
 import type { PollerOwner, PollerPolicy } from './poller.ts';
-import type { Upstream } from './upstream.ts';
+import type { RunApi } from './run-api.ts';
 
 /** What polling needs. */
 export interface PollingOptions {
-  readonly upstream: Upstream;
-  readonly mapping: StatusMapping;
+  readonly api: RunApi;
+  /** What is asked for each run, and when. */
+  readonly driver: Driver;
   readonly pollIntervalMs: number;
   readonly clock: Clock;
   readonly random: () => number;
@@ -33,9 +33,6 @@ export interface PollingOptions {
 /** How long an end is remembered, and of how many runs. */
 const END_MS = 600_000;
 const END_LIMITS = { entries: 20_000, chars: 64 * 1024 * 1024 };
-const WARN_MS = 60_000;
-
-type Asked = [runId: string, key: ApiKey, known: Reading | undefined];
 
 /** All pollers and proofs of this gateway. */
 export class PollingSource implements RunSource {
@@ -48,23 +45,26 @@ export class PollingSource implements RunSource {
   /** The first end of each run, by what proves it the same; later states of it are ignored. */
   readonly #ends: Memory<Reading>;
   #isClosed = false;
-  #troubles = 0;
-  #warnedAt = -Infinity;
 
   constructor(options: PollingOptions) {
-    const { clock, random, pollIntervalMs, metrics } = options;
+    const { clock, random, pollIntervalMs, metrics, api, driver } = options;
     this.#options = options;
     this.#ends = new Memory(clock, END_LIMITS);
-    const fetchFor = (metric: MetricName) => (...asked: Asked): Promise<Answer> => {
-      metrics.count(metric);
-      return this.#fetch(...asked);
-    };
     this.#admissions = new Admissions({
-      clock, metrics, fetch: fetchFor('runcast_proofs_total'), freshMs: pollIntervalMs,
+      clock, metrics, freshMs: pollIntervalMs,
+      fetch: async (...asked) => this.#settled(await api.prove(...asked), asked[1]),
       live: (shown) => this.#find(shown)?.snapshot,
       onShown: (shown) => this.#find(shown)?.take(shown),
     });
-    this.#policy = { clock, random, pollIntervalMs, fetch: fetchFor('runcast_polls_total') };
+    this.#policy = {
+      clock, random, pollIntervalMs,
+      turn: (...wanted) => api.turn(...wanted),
+      restMs: (...of) => driver.restMs(...of),
+      fetch: async (...asked) => {
+        metrics.count('runcast_polls_total');
+        return this.#settled(await driver.ask(...asked), asked[1]);
+      },
+    };
     this.#owner = {
       onProved: (shown, poller) => {
         this.#admissions.renew(shown);
@@ -73,7 +73,10 @@ export class PollingSource implements RunSource {
       onRefused: (...refused) => this.#admissions.deny(...refused),
       onLeft: (shown) => this.#admissions.settle(shown),
       onThrown: (error) => options.log.error('an observer threw', { error: String(error) }),
-      onEnded: (poller) => this.#pollers.delete(poller.runId, poller),
+      onEnded: (poller) => {
+        this.#pollers.delete(poller.runId, poller);
+        driver.onEnded(poller);
+      },
     };
   }
 
@@ -99,7 +102,8 @@ export class PollingSource implements RunSource {
   close(): void {
     this.#isClosed = true;
     for (const ofRun of this.#pollers.groups()) for (const poller of ofRun) poller.close();
-    this.#options.upstream.close();
+    this.#options.driver.close();
+    this.#options.api.close();
   }
 
   #find({ runId, key, reading }: Shown): Poller | undefined {
@@ -113,16 +117,11 @@ export class PollingSource implements RunSource {
     const poller = new Poller(shown, this.#policy, this.#owner);
     this.#pollers.add(shown.runId, poller);
     if (this.#isClosed) poller.close();
+    else this.#options.driver.onStarted(poller);
     return poller;
   }
 
-  async #fetch(...[runId, key, known]: Asked): Promise<Answer> {
-    const { upstream, mapping, clock } = this.#options;
-    const exchange = await upstream.get(runId, key);
-    const wallNow = clock.wallNow();
-    const answer = readAnswer(exchange, { runId, key, known, mapping, wallNow });
-    this.#options.metrics.count('runcast_upstream_answers_total', answer.kind);
-    if (answer.kind === 'trouble') this.#report(answer.why);
+  #settled(answer: Answer, key: ApiKey): Answer {
     if (answer.kind !== 'state') return answer;
     return { kind: 'state', reading: this.#firstEnd(answer.reading, key) };
   }
@@ -135,17 +134,5 @@ export class PollingSource implements RunSource {
     if (end !== undefined || terminal === undefined) return end ?? reading;
     this.#ends.set(name, reading, this.#options.clock.now() + END_MS, 2 * data.length);
     return reading;
-  }
-
-  /** A line a minute while there is trouble, not one a poll. */
-  #report(why: string): void {
-    const { log, clock } = this.#options;
-    if (this.#isClosed) return;
-    log.debug('upstream trouble', { why });
-    this.#troubles++;
-    if (clock.now() - this.#warnedAt < WARN_MS) return;
-    log.warn('upstream is in trouble; streams wait', { why, requests: this.#troubles });
-    this.#troubles = 0;
-    this.#warnedAt = clock.now();
   }
 }

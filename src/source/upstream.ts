@@ -29,6 +29,16 @@ function loadHttps(): typeof https {
   return createRequire(import.meta.url)('node:https') as typeof https;
 }
 
+/** What a request asks for beyond the run as it is. */
+export interface Extra {
+  /** Behind the path of the run. */
+  readonly suffix?: string;
+  /** Upstream may take this much longer than the deadline. */
+  readonly heldMs?: number;
+  /** Unless the answer would be the same as the one with this tag (RFC 9110, 13.1.2). */
+  readonly etag?: string;
+}
+
 /** What came back, complete; or how it failed. */
 export type Exchange =
   | { readonly kind: 'answer'; readonly status: number; readonly body: Buffer;
@@ -40,11 +50,16 @@ export type Exchange =
 /** Sockets at once; further requests wait for one, within their own deadline. */
 export const MAX_SOCKETS = 512;
 
+/** And those on which an answer is waited for. */
+const MAX_HELD = 4096;
+
 /** The run API, as seen by one request at a time. */
 export class Upstream {
   readonly #options: UpstreamOptions;
   readonly #clock: Clock;
   readonly #agent: http.Agent;
+  /** For requests that are held back: they must not keep others from their sockets. */
+  readonly #heldAgent: http.Agent;
   readonly #request: typeof http.request;
   /** How to end each request under way, those included that wait for a socket. */
   readonly #open = new Set<() => void>();
@@ -55,22 +70,30 @@ export class Upstream {
     this.#options = options;
     this.#clock = clock;
     this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: 256 });
+    this.#heldAgent = new Agent({ keepAlive: true, maxSockets: MAX_HELD, maxFreeSockets: 16 });
     this.#request = request;
   }
 
   /** `GET` of one run with one key. `runId` is already known to be plain. Never rejects. */
-  get(runId: string, key: ApiKey): Promise<Exchange> {
+  get(runId: string, key: ApiKey, extra: Extra = {}): Promise<Exchange> {
     const bearer = key.header === 'authorization';
     const headers = {
       'accept': 'application/json',
       'accept-encoding': 'identity',
       'user-agent': `runcast/${VERSION}`,
       [key.header]: bearer ? `Bearer ${key.value}` : key.value,
+      ...extra.etag === undefined ? {} : { 'if-none-match': extra.etag },
     };
     const { url, path } = this.#options;
-    const target = url.pathname.replace(/\/+$/, '') + path.replaceAll('{runId}', runId);
+    const target = url.pathname.replace(/\/+$/, '') + path.replaceAll('{runId}', runId)
+      + (extra.suffix ?? '');
+    const isHeld = extra.heldMs !== undefined;
+    const bounds = {
+      deadlineMs: this.#options.timeoutMs + (extra.heldMs ?? 0),
+      agent: isHeld ? this.#heldAgent : this.#agent,
+    };
     if (this.#isClosed) return Promise.resolve({ kind: 'broken', why: 'closed' });
-    return new Promise((resolve) => this.#exchange(target, headers, resolve));
+    return new Promise((resolve) => this.#exchange(target, headers, bounds, resolve));
   }
 
   /** Requests under way fail, and so do later ones. */
@@ -78,13 +101,15 @@ export class Upstream {
     this.#isClosed = true;
     for (const end of this.#open) end();
     this.#agent.destroy();
+    this.#heldAgent.destroy();
   }
 
   #exchange(
-    path: string, headers: http.OutgoingHttpHeaders, resolve: (exchange: Exchange) => void,
+    path: string, headers: http.OutgoingHttpHeaders,
+    bounds: { readonly deadlineMs: number; readonly agent: http.Agent },
+    resolve: (exchange: Exchange) => void,
   ): void {
-    const { url, timeoutMs } = this.#options;
-    const { hostname, port } = url;
+    const { hostname, port } = this.#options.url;
     let request: http.ClientRequest | undefined;
     let hasBegun = false;
     let done = false;
@@ -100,7 +125,7 @@ export class Upstream {
     this.#open.add(end);
     const send = (again: boolean): void => {
       const host = hostname.replace(/^\[|\]$/g, '');
-      const agent = again ? false : this.#agent; // another idle socket may be as stale
+      const agent = again ? false : bounds.agent; // another idle socket may be as stale
       const sent = this.#request({ agent, hostname: host, port, path, headers, method: 'GET' });
       request = sent;
       sent.on('response', (response) => {
@@ -116,7 +141,7 @@ export class Upstream {
       });
       sent.end();
     };
-    const deadline = this.#clock.setTimeout(() => settle({ kind: 'late' }), timeoutMs);
+    const deadline = this.#clock.setTimeout(() => settle({ kind: 'late' }), bounds.deadlineMs);
     send(false);
   }
 

@@ -11,7 +11,7 @@ import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { STARTERS, assertEnded, names, useGateway } from '../support/gateway.ts';
+import { STARTERS, assertEnded, gatewayFor, names, useGateway } from '../support/gateway.ts';
 import type { StartGateway } from '../support/gateway.ts';
 import type { SseStream } from '../support/sse-client.ts';
 import {
@@ -74,12 +74,14 @@ const pingAfter = (stream: SseStream, at: number) =>
 export function midStreamTests(start: StartGateway): void {
   const gateway = useGateway(start, LIMITS);
 
-  for (const [i, [name, answer]] of FAULTS.entries()) {
-    it(`${name} is nothing but pings, and then comes the result`, async () => {
-      const { upstream } = gateway();
+  for (const [i, [name, answer, told]] of FAULTS.entries()) {
+    it(`${name} is nothing but pings, and then comes the result`, async (t) => {
+      // A limit is one for all runs.
+      const own = told[0] === 429 ? await gatewayFor(t, start, LIMITS) : gateway();
+      const { upstream } = own;
       const runId = `mid-${i}`;
       upstream.run(runId, state('running'));
-      const stream = await gateway().join(runId);
+      const stream = await own.join(runId);
       await stream.next('progress');
       upstream.run(runId, answer);
       await upstream.next(runId);
@@ -108,11 +110,12 @@ export function joiningTests(start: StartGateway): void {
   const gateway = useGateway(start, LIMITS);
 
   for (const [i, [name, answer, told]] of FAULTS.entries()) {
-    it(`${name} is told as ${told.join(' ')}, and is over when it is over`, async () => {
-      const { upstream } = gateway();
+    it(`${name} is told as ${told.join(' ')}, and is over when it is over`, async (t) => {
+      const own = told[0] === 429 ? await gatewayFor(t, start, LIMITS) : gateway();
+      const { upstream } = own;
       const runId = `join-${i}`;
       upstream.run(runId, answer);
-      const [plain, source] = await Promise.all([gateway().ask(runId), gateway().join(runId)]);
+      const [plain, source] = await Promise.all([own.ask(runId), own.join(runId)]);
       const { code, retryable } = JSON.parse(plain.text) as Record<string, unknown>;
       assert.deepEqual([plain.status, code, retryable], [...told, true]);
       assert.ok(Number(plain.headers['retry-after']) >= 1);
@@ -120,7 +123,7 @@ export function joiningTests(start: StartGateway): void {
       assert.equal(source.response.headers['x-runcast-refused'], told.join(' '));
       assert.deepEqual(names(source), ['ping']);
       upstream.run(runId, state('running'));
-      const stream = await gateway().join(runId);
+      const stream = await own.join(runId);
       assert.equal((await stream.next(() => true)).event, 'progress');
     });
   }
@@ -155,11 +158,12 @@ export function pollTests(start: StartGateway): void {
   for (const [form, value] of [
     ['seconds', (): string => '2'], ['a date', () => new Date(Date.now() + 3_000).toUTCString()],
   ] as const) {
-    it(`a Retry-After in ${form} is obeyed`, async () => {
-      const { upstream } = gateway();
+    it(`a Retry-After in ${form} is obeyed`, async (t) => {
+      const own = await gatewayFor(t, start, LIMITS);
+      const { upstream } = own;
       const runId = `obey-${form.at(0)}`;
       upstream.run(runId, state('running'));
-      const stream = await gateway().join(runId);
+      const stream = await own.join(runId);
       await stream.next('progress');
       upstream.run(runId, () => refused(429, 'X', 'x', { 'retry-after': value() }));
       const asked = await upstream.next(runId);

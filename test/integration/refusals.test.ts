@@ -253,13 +253,15 @@ export function transientTests(start: StartGateway): void {
     ['an upstream that limits requests', raw('slow down', { status: 429 }), 429, 'RATE_LIMITED'],
   ];
   for (const [what, answer, status, code] of troubles) {
-    it(`tells of ${what}, in a way that an EventSource survives`, async () => {
-      const { upstream } = gateway();
+    it(`tells of ${what}, in a way that an EventSource survives`, async (t) => {
+      // A limit is one for all runs.
+      const own = status === 429 ? await gatewayFor(t, start) : gateway();
+      const { upstream } = own;
       const runId = `trouble-${code}-${status}`;
       upstream.run(runId, answer);
-      await assertTransient(gateway(), runId, [status, code]);
+      await assertTransient(own, runId, [status, code]);
       upstream.run(runId, state('running'));
-      const stream = await gateway().join(runId);
+      const stream = await own.join(runId);
       assert.equal((await stream.next(() => true)).event, 'progress', 'trouble is not remembered');
     });
   }
@@ -267,11 +269,12 @@ export function transientTests(start: StartGateway): void {
   for (const [form, value] of [
     ['seconds', (): string => '4'], ['a date', () => new Date(Date.now() + 5_000).toUTCString()],
   ] as const) {
-    it(`hands on a Retry-After in ${form}`, async () => {
+    it(`hands on a Retry-After in ${form}`, async (t) => {
+      const own = await gatewayFor(t, start);
       const runId = `later-${form.at(0)}`;
-      gateway().upstream.run(runId, () =>
+      own.upstream.run(runId, () =>
         refused(429, 'RATE_LIMITED', 'Too many', { 'retry-after': value() }));
-      const { plain } = await assertTransient(gateway(), runId, [429, 'RATE_LIMITED'], 3_000);
+      const { plain } = await assertTransient(own, runId, [429, 'RATE_LIMITED'], 3_000);
       assert.ok(Number(plain.headers['retry-after']) <= 6);
     });
   }

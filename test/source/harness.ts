@@ -12,6 +12,15 @@ import type { Snapshot } from '../../src/core/execution.ts';
 import type { ApiKey, Loss, RunObserver } from '../../src/core/run-source.ts';
 import { digestOf } from '../../src/source/answer.ts';
 import type { Answer, Reading } from '../../src/source/answer.ts';
+import type { Clock } from '../../src/core/clock.ts';
+import type { Logger } from '../../src/core/log.ts';
+import { Metrics } from '../../src/core/metrics.ts';
+import { PollDriver } from '../../src/source/driver.ts';
+import type { Driver, DriverOptions } from '../../src/source/driver.ts';
+import { PollingSource } from '../../src/source/polling-source.ts';
+import type { Rate } from '../../src/source/quota.ts';
+import { RunApi } from '../../src/source/run-api.ts';
+import type { Upstream } from '../../src/source/upstream.ts';
 import { execution } from '../support/answers.ts';
 import { apiKey, MAPPING } from '../support/fake-source.ts';
 
@@ -53,6 +62,27 @@ export const trouble = (retryAfterMs?: number): Answer => ({
   why: 'scripted',
   refusal: refuse('UPSTREAM_UNAVAILABLE', retryAfterMs === undefined ? {} : { retryAfterMs }),
 });
+
+/** What varies between sources under test. */
+export interface SourceOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly pollIntervalMs: number;
+  readonly rate?: Rate;
+  readonly metrics?: Metrics;
+  /** Default: polls. */
+  readonly driver?: (options: DriverOptions) => Driver;
+}
+
+/** A source that leaves nothing to chance. */
+export function sourceOver(upstream: Upstream, options: SourceOptions): PollingSource {
+  const { clock, log, pollIntervalMs, rate, metrics = new Metrics() } = options;
+  const { driver = (of) => new PollDriver(of) } = options;
+  const shared = { clock, log, metrics, random: () => 0 };
+  const api = new RunApi({ ...shared, upstream, mapping: MAPPING, rate });
+  const driven = driver({ api, clock, pollIntervalMs });
+  return new PollingSource({ ...shared, api, driver: driven, pollIntervalMs });
+}
 
 /** One request that was made and waits for its answer. */
 export interface Asked {

@@ -34,13 +34,15 @@ export class Lab {
   readonly thrown: unknown[] = [];
   ended = 0;
 
-  constructor({ keys = [A], random = () => 0, askedAt = 0 }: LabOptions = {}) {
+  constructor({ keys = [A], random = () => 0, askedAt: firstAskedAt = 0 }: LabOptions = {}) {
     this.random = random;
     const [key = A, ...others] = keys;
-    const first = { runId: RUN, key, reading: this.shown, askedAt };
+    const first = { runId: RUN, key, reading: this.shown, askedAt: firstAskedAt };
     const policy = {
       pollIntervalMs: POLL_MS, clock: this.clock, fetch: this.fetch.fetch,
-      random: () => this.random(),
+      random: () => this.random(), turn: () => undefined,
+      restMs: (_poller: Poller, askedAt: number) =>
+        Math.max(askedAt + POLL_MS - this.clock.now(), POLL_MS / 2),
     };
     this.poller = new Poller(first, policy, {
       onProved: (shown, poller) => {

@@ -9,17 +9,16 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { systemClock } from '../../src/core/clock.ts';
-import { Metrics } from '../../src/core/metrics.ts';
 import { jsonLogger } from '../../src/core/log.ts';
 import type { Admitted, ApiKey, Watch } from '../../src/core/run-source.ts';
-import { PollingSource } from '../../src/source/polling-source.ts';
+import type { PollingSource } from '../../src/source/polling-source.ts';
 import { Upstream } from '../../src/source/upstream.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { apiKey, MAPPING } from '../support/fake-source.ts';
+import { apiKey } from '../support/fake-source.ts';
 import { hang, perKey, refused, startUpstream, state } from '../support/upstream.ts';
 import type { Upstream as Server } from '../support/upstream.ts';
 import { until, within } from '../support/wait.ts';
-import { A, B, C, FOREIGN, RUN, Witness } from './harness.ts';
+import { A, B, C, FOREIGN, RUN, Witness, sourceOver } from './harness.ts';
 
 const POLL_MS = 2_000;
 
@@ -32,15 +31,12 @@ beforeEach(async () => {
   server = await startUpstream();
   clock = new FakeClock();
   log = [];
-  source = new PollingSource({
-    upstream: new Upstream({
-      url: new URL(server.origin), path: '/v1/runs/{runId}', timeoutMs: 10_000,
-      maxBodyBytes: 1_000_000,
-    }, systemClock),
-    mapping: MAPPING, pollIntervalMs: POLL_MS, clock, random: () => 0,
-    log: jsonLogger('info', clock, (line) => log.push(JSON.parse(line))),
-    metrics: new Metrics(),
-  });
+  const upstream = new Upstream({
+    url: new URL(server.origin), path: '/v1/runs/{runId}', timeoutMs: 10_000,
+    maxBodyBytes: 1_000_000,
+  }, systemClock);
+  const logger = jsonLogger('info', clock, (line) => log.push(JSON.parse(line)));
+  source = sourceOver(upstream, { clock, log: logger, pollIntervalMs: POLL_MS });
 });
 
 afterEach(async () => {

@@ -7,15 +7,12 @@ import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { jsonLogger } from '../../src/core/log.ts';
-import { Metrics } from '../../src/core/metrics.ts';
 import type { Admission, Admitted, ApiKey, Watch } from '../../src/core/run-source.ts';
-import { PollingSource } from '../../src/source/polling-source.ts';
 import { Upstream } from '../../src/source/upstream.ts';
 import type { Exchange } from '../../src/source/upstream.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { MAPPING } from '../support/fake-source.ts';
 import { within } from '../support/wait.ts';
-import { reading, RUN, Witness } from './harness.ts';
+import { reading, RUN, sourceOver, Witness } from './harness.ts';
 
 export const POLL_MS = 2_000;
 
@@ -56,10 +53,9 @@ export class SourceLab {
     url: new URL('http://upstream.test'), path: '/v1/runs/{runId}', timeoutMs: 10_000,
     maxBodyBytes: 1_000_000,
   }, this.clock);
-  readonly source = new PollingSource({
-    upstream: this.upstream, mapping: MAPPING, pollIntervalMs: POLL_MS, clock: this.clock,
-    random: () => 0, log: jsonLogger('info', this.clock, (line) => this.log.push(JSON.parse(line))),
-    metrics: new Metrics(),
+  readonly source = sourceOver(this.upstream, {
+    clock: this.clock, pollIntervalMs: POLL_MS,
+    log: jsonLogger('info', this.clock, (line) => this.log.push(JSON.parse(line))),
   });
 
   get last(): Asked {

@@ -1,0 +1,150 @@
+/**
+ * How soon the next request may go to upstream: by the rate that was given to us, by what
+ * upstream's answers say remains, and after a 429. Pure arithmetic over monotonic milliseconds;
+ * who waits for it is `budget.ts`.
+ */
+
+import { backoffMs } from '../core/backoff.ts';
+import type { Allowance } from './rate-limit.ts';
+
+/** At most so many requests within any time of this length. */
+export interface Rate {
+  readonly requests: number;
+  readonly perMs: number;
+}
+
+/** Of the rate, left to joins and ends: routine polls may not use it up. */
+const RESERVE = 0.1;
+/** A request may be on its way for a moment: so much longer than the time given it counts. */
+const MARGIN = 0.01;
+/** After a 429 so many requests are under way at once, doubled by each answer up to any number. */
+const SLOW_START = 2;
+const MAX_SLOW_START = 64;
+
+interface Told {
+  readonly remaining: number;
+  readonly until: number;
+  readonly limit: number;
+}
+
+/** What may be sent, and when. */
+export class Quota {
+  readonly rate: Rate | undefined;
+  readonly #random: () => number;
+  /** When each request of the last `perMs` was sent; those before the head are over. */
+  #sent: number[] = [];
+  #head = 0;
+  #routineAt = -Infinity;
+  #told: Told | undefined;
+  #pausedUntil = -Infinity;
+  /** Answers 429 in a row. */
+  #limited = 0;
+  #slowStart = Infinity;
+  #underway = 0;
+
+  constructor(rate: Rate | undefined, random: () => number) {
+    this.rate = rate;
+    this.#random = random;
+  }
+
+  /** Of the rate, what routine polls may use. */
+  readonly routineShare = 1 - RESERVE;
+
+  /** Requests that may still be sent now; Infinity where nothing is known. */
+  left(now: number): number {
+    if (now < this.#pausedUntil) return 0;
+    const ours = this.rate === undefined ? Infinity : this.rate.requests - this.#used(now);
+    return Math.max(0, Math.min(ours, this.#told?.remaining ?? Infinity));
+  }
+
+  /**
+   * Milliseconds until a request may go with `ahead` others before it; 0: now. A routine one
+   * leaves a reserve, and keeps its distance from the one before. Infinity: when an answer is in.
+   */
+  delayMs(now: number, isRoutine: boolean, ahead = 0): number {
+    if (this.#told !== undefined && now >= this.#told.until) this.#told = undefined;
+    if (now < this.#pausedUntil) return this.#pausedUntil - now;
+    if (this.#underway >= this.#slowStart) return Infinity;
+    const inWindow = this.#windowDelayMs(now, isRoutine, ahead + 1);
+    return Math.max(inWindow, this.#toldDelayMs(now, isRoutine, ahead + 1));
+  }
+
+  /** A request goes out. */
+  spend(now: number, isRoutine: boolean): void {
+    this.#underway++;
+    if (this.rate !== undefined) this.#sent.push(now);
+    if (this.#told) this.#told = { ...this.#told, remaining: this.#told.remaining - 1 };
+    if (isRoutine) this.#routineAt = now;
+  }
+
+  /** Its answer has come, or its failure. */
+  settle(now: number, isLimited: boolean, retryAfterMs?: number, allowance?: Allowance): void {
+    this.#underway--;
+    if (isLimited) {
+      this.#limited++;
+      this.#slowStart = SLOW_START;
+      const floorMs = allowance?.remaining === 0 ? allowance.resetMs : 0;
+      const pauseMs = backoffMs(this.#limited, floorMs, retryAfterMs, this.#random);
+      this.#pausedUntil = Math.max(this.#pausedUntil, now + pauseMs);
+      this.#told = undefined;
+      return;
+    }
+    this.#limited = 0;
+    if (this.#slowStart < MAX_SLOW_START) this.#slowStart *= 2;
+    else this.#slowStart = Infinity;
+    if (allowance === undefined) return;
+    const { remaining, resetMs, limit = remaining } = allowance;
+    // Those that are under way may or may not be counted already.
+    const left = Math.max(0, remaining - this.#underway);
+    this.#told = { remaining: left, until: now + resetMs, limit };
+  }
+
+  /** When `count` requests more have room in the rate, its reserve left alone. */
+  roomAt(now: number, count: number): number {
+    return now + this.#windowRoomMs(now, this.#cap(true), count);
+  }
+
+  #windowDelayMs(now: number, isRoutine: boolean, count: number): number {
+    if (this.rate === undefined) return 0;
+    const { requests, perMs } = this.rate;
+    const roomMs = this.#windowRoomMs(now, this.#cap(isRoutine), count);
+    const apartMs = isRoutine ? this.#routineAt + perMs / requests - now : 0;
+    return Math.max(0, roomMs, apartMs);
+  }
+
+  #windowRoomMs(now: number, cap: number, count: number): number {
+    if (this.rate === undefined) return 0;
+    const overMs = this.rate.perMs * (1 + MARGIN);
+    const missing = this.#used(now) + count - cap;
+    if (missing <= 0) return 0;
+    // So many must be over before; where even all are not enough, whole times pass.
+    const rounds = Math.floor((missing - 1) / cap);
+    const oldest = this.#sent[this.#head + (missing - 1) - rounds * cap] ?? now;
+    return Math.max(0, oldest + overMs * (1 + rounds) - now);
+  }
+
+  #cap(isRoutine: boolean): number {
+    const { requests } = this.rate ?? { requests: Infinity };
+    return isRoutine ? Math.max(1, Math.floor(requests * (1 - RESERVE))) : requests;
+  }
+
+  #used(now: number): number {
+    const { perMs } = this.rate ?? { perMs: 0 };
+    const overAt = now - perMs * (1 + MARGIN);
+    while ((this.#sent[this.#head] ?? Infinity) <= overAt) this.#head++;
+    if (this.#head > 1024 && this.#head > this.#sent.length / 2) {
+      this.#sent = this.#sent.slice(this.#head);
+      this.#head = 0;
+    }
+    return this.#sent.length - this.#head;
+  }
+
+  #toldDelayMs(now: number, isRoutine: boolean, count: number): number {
+    if (this.#told === undefined) return 0;
+    const { remaining, until, limit } = this.#told;
+    const usable = isRoutine ? remaining - Math.floor(limit * RESERVE) : remaining;
+    if (usable < count) return until - now;
+    if (!isRoutine) return 0;
+    return Math.max(0, this.#routineAt + (until - now) / usable - now);
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * The run API as the gateway asks it: every request to upstream goes through here, and so through
+ * the one budget; what comes back is a value. Keeps no runs.
+ */
+
+import type { Clock } from '../core/clock.ts';
+import { refuse } from '../core/errors.ts';
+import type { StatusMapping } from '../core/execution.ts';
+import type { Logger } from '../core/log.ts';
+import type { Metrics } from '../core/metrics.ts';
+import type { ApiKey } from '../core/run-source.ts';
+import { readAnswer } from './answer.ts';
+import type { Answer, Reading } from './answer.ts';
+import { Budget } from './budget.ts';
+import type { Urgency } from './budget.ts';
+import { parseRetryAfter } from '../core/backoff.ts';
+import { Quota } from './quota.ts';
+import type { Rate } from './quota.ts';
+import { readAllowance } from './rate-limit.ts';
+import type { Exchange, Extra, Upstream } from './upstream.ts';
+
+/** What asking takes. */
+export interface RunApiOptions {
+  readonly upstream: Upstream;
+  readonly mapping: StatusMapping;
+  /** Of all requests. Undefined: what upstream's answers say of it is all that is known. */
+  readonly rate: Rate | undefined;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** A newcomer waits this long for a place in the budget, and is told to come back otherwise. */
+const PATIENCE_MS = 5_000;
+const WARN_MS = 60_000;
+
+/** One request for a run, and what is known of it. */
+export type Asked = readonly [runId: string, key: ApiKey, known: Reading | undefined];
+
+/** Upstream, within its budget. */
+export class RunApi {
+  readonly quota: Quota;
+  readonly #options: RunApiOptions;
+  readonly #budget: Budget;
+  #isClosed = false;
+  #troubles = 0;
+  #warnedAt = -Infinity;
+
+  constructor(options: RunApiOptions) {
+    const { clock, metrics, rate, random } = options;
+    this.#options = options;
+    this.quota = new Quota(rate, random);
+    this.#budget = new Budget(clock, this.quota);
+    metrics.read('runcast_budget_left', () => this.quota.left(clock.now()));
+  }
+
+  /** A place in the budget: undefined when there is one now; false when it is not wanted. */
+  turn(urgency: Urgency, isWanted: () => boolean): Promise<boolean> | undefined {
+    return this.#budget.take(urgency, isWanted);
+  }
+
+  /** For a newcomer: now or soon, or else it is told when to come back. */
+  async prove(...asked: Asked): Promise<Answer> {
+    const { waitMs } = this.#budget;
+    if (waitMs > PATIENCE_MS) return overBudget(waitMs);
+    const turn = this.#budget.take('urgent', () => !this.#isClosed);
+    if (turn !== undefined && !await turn) return overBudget(PATIENCE_MS);
+    this.#options.metrics.count('runcast_proofs_total');
+    return this.get(...asked);
+  }
+
+  /** The run as it is. A place was taken. */
+  get(...[runId, key, known]: Asked): Promise<Answer> {
+    return this.#ask(runId, key, known, {});
+  }
+
+  /** The run when it is over, or as it is after so long. A place was taken. */
+  wait(seconds: number, ...[runId, key, known]: Asked): Promise<Answer> {
+    return this.#ask(runId, key, known, {
+      suffix: `/wait?timeout=${seconds}`, heldMs: seconds * 1000,
+    });
+  }
+
+  /** Requests under way fail, and so do later ones. */
+  close(): void {
+    this.#isClosed = true;
+    this.#budget.close();
+    this.#options.upstream.close();
+  }
+
+  async #ask(
+    runId: string, key: ApiKey, known: Reading | undefined, extra: Extra,
+  ): Promise<Answer> {
+    const { upstream, mapping, clock, metrics } = this.#options;
+    const etag = known?.etag?.key === key.value ? { etag: known.etag.value } : {};
+    const exchange = await upstream.get(runId, key, { ...extra, ...etag });
+    this.settle(exchange);
+    const wallNow = clock.wallNow();
+    const answer = readAnswer(exchange, { runId, key, known, mapping, wallNow });
+    metrics.count('runcast_upstream_answers_total', answer.kind);
+    if (answer.kind === 'trouble') this.#report(answer.why);
+    return answer;
+  }
+
+  /** What came of a place that was taken: what it says of the limit counts for all. */
+  settle(exchange: Exchange): void {
+    const { clock } = this.#options;
+    const headers = exchange.kind === 'answer' ? exchange.headers : {};
+    const wallNow = clock.wallNow();
+    const isLimited = exchange.kind === 'answer' && exchange.status === 429;
+    const retryAfterMs = isLimited
+      ? parseRetryAfter(headers['retry-after'], headers.date, wallNow) : undefined;
+    this.quota.settle(clock.now(), isLimited, retryAfterMs, readAllowance(headers, wallNow));
+    this.#budget.onSettled();
+  }
+
+  /** A line a minute while there is trouble, not one a poll. */
+  #report(why: string): void {
+    const { log, clock } = this.#options;
+    if (this.#isClosed) return;
+    log.debug('upstream trouble', { why });
+    this.#troubles++;
+    if (clock.now() - this.#warnedAt < WARN_MS) return;
+    log.warn('upstream is in trouble; streams wait', { why, requests: this.#troubles });
+    this.#troubles = 0;
+    this.#warnedAt = clock.now();
+  }
+}
+
+function overBudget(waitMs: number): Answer {
+  const again = waitMs === Infinity ? {} : { retryAfterMs: waitMs };
+  return { kind: 'trouble', why: 'over the budget', refusal: refuse('RATE_LIMITED', again) };
+}

@@ -1,0 +1,92 @@
+/**
+ * `--source wait`: hangs on upstream's `/wait`, which answers the moment the run is over, and with
+ * its state when the time is up. How long that time is decides how many requests it takes: the
+ * shortest for which all live runs fit into the budget, each ending at a moment of its own.
+ */
+
+import type { Answer } from './answer.ts';
+import { PollDriver } from './driver.ts';
+import type { DriverOptions } from './driver.ts';
+import type { Poller } from './poller.ts';
+import type { Asked } from './run-api.ts';
+
+/** What upstream takes for `timeout`, in seconds. */
+const MAX_WAIT_S = 120;
+/** An answer that took at least this long was held back by upstream. */
+const HELD_MS = 900;
+/** Where `/wait` is missing the run is polled, for this long. */
+const WITHOUT_MS = 600_000;
+
+/** Hangs on each run. */
+export class WaitDriver extends PollDriver {
+  readonly #live = new Set<Poller>();
+  /** Ends of waits, as numbers of the slots that the budget affords; one to a slot. */
+  readonly #ends = new Set<number>();
+  #underway = 0;
+  #isMissingUntil = -Infinity;
+
+  constructor(options: DriverOptions) {
+    super(options);
+  }
+
+  override async ask(...asked: Asked): Promise<Answer> {
+    const { api, clock } = this.options;
+    if (clock.now() < this.#isMissingUntil) return api.get(...asked);
+    const seconds = this.#seconds();
+    this.#underway++;
+    const answer = await api.wait(seconds, ...asked);
+    this.#underway--;
+    return isNoRoute(answer) ? this.#withoutWait(answer, asked) : answer;
+  }
+
+  /** At once, unless upstream did not hold it back. */
+  override restMs(poller: Poller, askedAt: number): number {
+    const tookMs = this.options.clock.now() - askedAt;
+    return tookMs >= HELD_MS ? 0 : super.restMs(poller, askedAt);
+  }
+
+  /** From now on its end is not to be missed. */
+  override onStarted(poller: Poller): void {
+    this.#live.add(poller);
+    poller.poke();
+  }
+
+  override onEnded(poller: Poller): void {
+    this.#live.delete(poller);
+  }
+
+  /** Is it the run that is missing, or the route? */
+  async #withoutWait(answer: Answer, asked: Asked): Promise<Answer> {
+    const { api, clock } = this.options;
+    const turn = api.turn('urgent', () => true);
+    if (turn !== undefined && !await turn) return answer;
+    const plain = await api.get(...asked);
+    if (plain.kind === 'state') this.#isMissingUntil = clock.now() + WITHOUT_MS;
+    return plain;
+  }
+
+  /** Until the first slot that is far enough away for all live runs to have one before it. */
+  #seconds(): number {
+    const { api: { quota }, clock, pollIntervalMs } = this.options;
+    const { rate } = quota;
+    if (rate === undefined) return clamp(pollIntervalMs / 1000);
+    const now = clock.now();
+    const slotMs = rate.perMs / rate.requests / quota.routineShare;
+    const waiting = this.#live.size - this.#underway;
+    const roomAt = quota.roomAt(now, Math.max(1, waiting));
+    const earliest = Math.max(now + Math.max(1000, this.#live.size * slotMs), roomAt);
+    for (const slot of this.#ends) if (slot * slotMs < now) this.#ends.delete(slot);
+    let slot = Math.ceil(earliest / slotMs);
+    while (this.#ends.has(slot)) slot++;
+    this.#ends.add(slot);
+    return clamp((slot * slotMs - now) / 1000);
+  }
+}
+
+const clamp = (seconds: number): number => Math.min(MAX_WAIT_S, Math.max(1, Math.ceil(seconds)));
+
+/** 404 and other answers that a run API gives to a path that it does not know. */
+function isNoRoute(answer: Answer): boolean {
+  if (answer.kind === 'refused') return answer.refusal.status === 404;
+  return answer.kind === 'trouble' && /^status (?:4(?!08|25|29)\d\d|501)$/.test(answer.why);
+}
