@@ -63,7 +63,7 @@ export function machineParts(
 ): Parts & { readonly source: LimitedSource } {
   const metrics = new Metrics();
   const inner = given ?? pollingSource(settings, log, metrics);
-  const source = new LimitedSource(inner, settings, metrics);
+  const source = new LimitedSource(inner, settings, metrics, systemClock);
   const machine: Machine = {
     stats: () => source.size,
     metrics: () => renderMetrics(mergeSamples(metrics.samples())),

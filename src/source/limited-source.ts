@@ -4,6 +4,7 @@
  * newcomers, in a way that brings them back, and never touches a stream that is open.
  */
 
+import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type {
@@ -18,19 +19,34 @@ export interface Limits {
   readonly maxRuns: number;
 }
 
+/** What is counted besides: polls that are saved are reckoned by the interval. */
+export interface LimitedOptions extends Limits {
+  readonly pollIntervalMs: number;
+}
+
 /** A RunSource that admits no more than the limits allow. */
 export class LimitedSource implements RunSource {
   readonly #inner: RunSource;
-  readonly #limits: Limits;
+  readonly #limits: LimitedOptions;
+  readonly #clock: Clock;
   readonly #ofKey = new Map<string, number>();
   readonly #ofRun = new Map<string, number>();
   readonly #metrics: Metrics;
   #streams = 0;
+  /** Polls that as many clients would have made by themselves, up to then. */
+  #separatePolls = 0;
+  #reckonedAt: number;
 
-  constructor(inner: RunSource, limits: Limits, metrics: Metrics) {
+  constructor(inner: RunSource, limits: LimitedOptions, metrics: Metrics, clock: Clock) {
     this.#inner = inner;
     this.#limits = limits;
     this.#metrics = metrics;
+    this.#clock = clock;
+    this.#reckonedAt = clock.now();
+    metrics.read('runcast_separate_polls_total', () => {
+      this.#reckon();
+      return Math.floor(this.#separatePolls);
+    });
   }
 
   /** Places taken, and runs that they are for. */
@@ -91,7 +107,14 @@ export class LimitedSource implements RunSource {
     };
   }
 
+  #reckon(): void {
+    const now = this.#clock.now();
+    this.#separatePolls += this.#streams * (now - this.#reckonedAt) / this.#limits.pollIntervalMs;
+    this.#reckonedAt = now;
+  }
+
   #count(runId: string, key: ApiKey, by: 1 | -1): void {
+    this.#reckon();
     this.#streams += by;
     add(this.#ofKey, key.value, by);
     add(this.#ofRun, runId, by);

@@ -83,7 +83,8 @@ export class WaitDriver extends PollDriver {
   }
 }
 
-const clamp = (seconds: number): number => Math.min(MAX_WAIT_S, Math.max(1, Math.ceil(seconds)));
+/** Upstream takes whole seconds; what is cut off, the budget's own queue evens out. */
+const clamp = (seconds: number): number => Math.min(MAX_WAIT_S, Math.max(1, Math.floor(seconds)));
 
 /** 404 and other answers that a run API gives to a path that it does not know. */
 function isNoRoute(answer: Answer): boolean {

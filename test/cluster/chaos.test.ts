@@ -28,7 +28,7 @@ const [STEPS, REST_EVERY] = [5_000, 80];
 const ROUNDS = 30; // each carries all messages one way, and each run that waits takes one
 const KEYS = ['lma_a', 'lma_b', 'lma_c'];
 const RUNS = 4;
-const LIMITS = { maxStreams: 24, maxStreamsPerKey: 12, maxRuns: 6 };
+const LIMITS = { maxStreams: 24, maxStreamsPerKey: 12, maxRuns: 6, pollIntervalMs: 2_000 };
 const LONG_MS = 1e9;
 const NOBODY = (): void => undefined;
 const NOTHING = { streams: 0, runs: 0 };
@@ -157,10 +157,10 @@ class Worker {
 
 class Chaos {
   readonly upstream = new Upstream();
-  readonly limited = new LimitedSource(this.upstream, LIMITS, new Metrics());
+  readonly limited = new LimitedSource(this.upstream, LIMITS, new Metrics(), new FakeClock());
   readonly workers: Worker[] = [];
   readonly sinks: FakeSink[] = [];
-  /** What was seen, so that a run in which nothing happened does not pass for a good one. */
+  /** What was seen: a run in which nothing happened does not pass for a good one. */
   readonly seen = new Set<string>();
   readonly random: () => number;
   readonly #runs: string[] = [];

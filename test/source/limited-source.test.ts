@@ -7,13 +7,17 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { Metrics } from '../../src/core/metrics.ts';
+import type { Sample } from '../../src/core/metrics.ts';
 import type { Admission, Admitted, ApiKey, RunObserver } from '../../src/core/run-source.ts';
 import { LimitedSource } from '../../src/source/limited-source.ts';
-import type { Limits } from '../../src/source/limited-source.ts';
+import type { LimitedOptions } from '../../src/source/limited-source.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { apiKey, FakeSource, snapshotOf } from '../support/fake-source.ts';
 import { within } from '../support/wait.ts';
 
-const NO_LIMITS: Limits = { maxStreams: 1_000, maxStreamsPerKey: 1_000, maxRuns: 1_000 };
+const NO_LIMITS: LimitedOptions = {
+  maxStreams: 1_000, maxStreamsPerKey: 1_000, maxRuns: 1_000, pollIntervalMs: 2_000,
+};
 const NOBODY: RunObserver = { onSnapshot: () => undefined, onLost: () => undefined };
 
 /** Upstream knows run_1 to run_5; counts its own leases, and may hold its answers back. */
@@ -48,10 +52,17 @@ class Upstream extends FakeSource {
 class House {
   readonly upstream = new Upstream();
   readonly metrics = new Metrics();
+  readonly clock = new FakeClock();
   readonly source: LimitedSource;
 
-  constructor(limits: Partial<Limits>) {
-    this.source = new LimitedSource(this.upstream, { ...NO_LIMITS, ...limits }, this.metrics);
+  constructor(limits: Partial<LimitedOptions>) {
+    const all = { ...NO_LIMITS, ...limits };
+    this.source = new LimitedSource(this.upstream, all, this.metrics, this.clock);
+  }
+
+  /** All but what is reckoned with time. */
+  counts(): Sample[] {
+    return this.metrics.samples().filter(([name]) => name !== 'runcast_separate_polls_total');
   }
 
   ask(runId: string, key = 'lma_a'): Promise<Admission> {
@@ -137,7 +148,7 @@ describe('a source with limits', () => {
     await house.ask('run_1', 'lma_a');
     await house.enter('run_1', 'lma_c');
     await house.ask('run_1', 'lma_d');
-    assert.deepEqual(house.metrics.samples(), [
+    assert.deepEqual(house.counts(), [
       ['runcast_limit_total', 'maxRuns', 1],
       ['runcast_limit_total', 'maxStreamsPerKey', 2],
       ['runcast_limit_total', 'maxStreams', 1],
@@ -151,7 +162,7 @@ describe('places of a source with limits', () => {
     const admission = await house.ask('run_unknown');
     assert.equal(admission.kind === 'refused' && admission.refusal.code, 'NOT_FOUND');
     assert.deepEqual(house.source.size, { streams: 0, runs: 0 });
-    assert.deepEqual(house.metrics.samples(), []);
+    assert.deepEqual(house.counts(), []);
     await house.enter('run_1');
   });
 
@@ -182,7 +193,7 @@ describe('places of a source with limits', () => {
         ['admitted', 'admitted', 'admitted', 'refused', 'refused'], name);
       for (const late of answers.slice(3)) assertFull(late, error);
       assert.equal(house.upstream.left, 2, 'who came too late takes no place of the inner source');
-      assert.deepEqual(house.metrics.samples(), [['runcast_limit_total', name, 2]]);
+      assert.deepEqual(house.counts(), [['runcast_limit_total', name, 2]]);
       for (const answer of answers.slice(0, 3)) admitted(answer).leave?.();
       assert.deepEqual(house.source.size, { streams: 0, runs: 0 });
       assert.equal(house.upstream.left, 5, name);
@@ -209,7 +220,7 @@ describe('places of a source with limits', () => {
       }
     }
     assert.deepEqual(house.source.size, { streams: 0, runs: 0 });
-    assert.deepEqual(house.metrics.samples(), []);
+    assert.deepEqual(house.counts(), []);
   });
 });
 
@@ -240,5 +251,21 @@ describe('a source with limits is, for those who are in,', () => {
     const house = new House({});
     house.source.close();
     assert.equal(house.upstream.isClosed, true);
+  });
+});
+
+describe('what is saved', () => {
+  it('is reckoned from the clients that are in, as if each polled once an interval', async () => {
+    const house = new House({});
+    const saved = (): number | undefined => house.metrics.samples()
+      .find(([name]) => name === 'runcast_separate_polls_total')?.[2];
+    assert.equal(saved(), 0);
+    const first = await house.enter('run_1');
+    await house.enter('run_1');
+    house.clock.advance(20_000);
+    assert.equal(saved(), 20);
+    first.leave?.();
+    house.clock.advance(20_000);
+    assert.equal(saved(), 30);
   });
 });

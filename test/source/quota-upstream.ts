@@ -1,0 +1,110 @@
+/**
+ * An upstream that lives on the test's clock: runs that end when they are told to, `/wait` that is
+ * held until then, and a limit that is enforced: more requests in any time of its length are
+ * answered 429, and counted.
+ */
+
+import { setImmediate as turn } from 'node:timers/promises';
+
+import { jsonLogger } from '../../src/core/log.ts';
+import type { ApiKey } from '../../src/core/run-source.ts';
+import type { Driver, DriverOptions } from '../../src/source/driver.ts';
+import type { PollingSource } from '../../src/source/polling-source.ts';
+import type { Rate } from '../../src/source/quota.ts';
+import { Upstream } from '../../src/source/upstream.ts';
+import type { Exchange, Extra } from '../../src/source/upstream.ts';
+import type { FakeClock } from '../support/fake-clock.ts';
+import { A, reading, sourceOver } from './harness.ts';
+
+/** There and back. */
+const TRIP_MS = 20;
+
+export class QuotaUpstream extends Upstream {
+  readonly sentAt: number[] = [];
+  readonly endsAt = new Map<string, number>();
+  limited = 0;
+  readonly #clock: FakeClock;
+  readonly #limit: Rate;
+  readonly #hasWait: boolean;
+
+  constructor(clock: FakeClock, limit: Rate, hasWait = true) {
+    super({
+      url: new URL('http://upstream.test'), path: '/v1/runs/{runId}', timeoutMs: 10_000,
+      maxBodyBytes: 1_000_000,
+    }, clock);
+    this.#clock = clock;
+    this.#limit = limit;
+    this.#hasWait = hasWait;
+  }
+
+  override get(runId: string, _key: ApiKey, extra: Extra = {}): Promise<Exchange> {
+    const now = this.#clock.now();
+    this.sentAt.push(now);
+    const recent = this.sentAt.filter((at) => at > now - this.#limit.perMs);
+    if (recent.length > this.#limit.requests) {
+      this.limited++;
+      return this.#later(TRIP_MS, () => answer(429, ''));
+    }
+    const [, seconds] = /^\/wait\?timeout=(\d+)$/.exec(extra.suffix ?? '') ?? [];
+    if (seconds === undefined) return this.#later(TRIP_MS, () => this.#state(runId));
+    if (!this.#hasWait) return this.#later(TRIP_MS, () => answer(404, ''));
+    const endsAt = this.endsAt.get(runId) ?? Infinity;
+    const heldMs = Math.max(0, Math.min(endsAt - now, Number(seconds) * 1000));
+    return this.#later(heldMs + TRIP_MS, () => this.#state(runId));
+  }
+
+  #state(runId: string): Exchange {
+    const isOver = this.#clock.now() >= (this.endsAt.get(runId) ?? Infinity);
+    return answer(200, reading(isOver ? 'completed' : 'running', {}, runId).body);
+  }
+
+  #later(ms: number, exchange: () => Exchange): Promise<Exchange> {
+    return new Promise((resolve) => this.#clock.setTimeout(() => resolve(exchange()), ms));
+  }
+}
+
+const answer = (status: number, body: string | Buffer): Exchange =>
+  ({ kind: 'answer', status, headers: {}, body: Buffer.from(body) });
+
+/** A source over it, and when each run's end was told. */
+export class QuotaLab {
+  readonly source: PollingSource;
+  readonly toldAt = new Map<string, number>();
+  readonly #clock: FakeClock;
+
+  constructor(
+    clock: FakeClock, upstream: QuotaUpstream, rate: Rate | undefined,
+    driver: (options: DriverOptions) => Driver, pollIntervalMs = 2_000,
+  ) {
+    this.#clock = clock;
+    const log = jsonLogger('silent', clock, () => undefined);
+    this.source = sourceOver(upstream, {
+      clock, log, pollIntervalMs, driver, ...rate === undefined ? {} : { rate },
+    });
+  }
+
+  /** Resolves once it is admitted, which takes the clock to go on; false: it was refused. */
+  async join(runId: string): Promise<boolean> {
+    const admission = await this.source.admit(runId, A);
+    if (admission.kind === 'refused') return false;
+    this.source.watch(admission, {
+      onSnapshot: ({ terminal }) => {
+        if (terminal !== undefined) this.toldAt.set(runId, this.#clock.now());
+      },
+      onLost: () => undefined,
+    });
+    return true;
+  }
+
+  /** From timer to timer, with a turn of the loop after each. */
+  async advance(ms: number): Promise<void> {
+    const end = this.#clock.now() + ms;
+    for (;;) {
+      await turn();
+      const { nextInMs } = this.#clock;
+      if (nextInMs === undefined || this.#clock.now() + nextInMs > end) break;
+      this.#clock.advance(nextInMs);
+    }
+    this.#clock.advance(Math.max(0, end - this.#clock.now()));
+  }
+}

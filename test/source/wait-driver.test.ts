@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { WaitDriver } from '../../src/source/wait-driver.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { randomFrom } from '../support/random.ts';
+import { QuotaLab, QuotaUpstream } from './quota-upstream.ts';
+
+const RATE = { requests: 100, perMs: 60_000 };
+
+function lab(rate = RATE, hasWait = true): [QuotaLab, QuotaUpstream, FakeClock] {
+  const clock = new FakeClock();
+  const upstream = new QuotaUpstream(clock, rate, hasWait);
+  const of = new QuotaLab(clock, upstream, rate, (options) => new WaitDriver(options));
+  return [of, upstream, clock];
+}
+
+describe('waiting on upstream', () => {
+  it('follows 60 runs in 100 requests a minute: no 429, each end within 2 s', async () => {
+    const seed = Math.floor(Math.random() * 2 ** 32);
+    const random = randomFrom(seed);
+    const [of, upstream, clock] = lab();
+    const runIds = Array.from({ length: 60 }, (_, i) => `run-${i}`);
+    const joined = Promise.all(runIds.map((runId) => of.join(runId)));
+    // In the first minute 60 proofs leave no room for 60 waits: only 40 of them begin.
+    for (const runId of runIds) upstream.endsAt.set(runId, 75_000 + random() * 525_000);
+    await of.advance(620_000);
+    assert.deepEqual(new Set(await joined), new Set([true]));
+    assert.equal(upstream.limited, 0, `seed ${seed}`);
+    for (const runId of runIds) {
+      const late = (of.toldAt.get(runId) ?? Infinity) - (upstream.endsAt.get(runId) ?? 0);
+      assert.ok(late <= 2_000, `${runId} told after ${late} ms, seed ${seed}`);
+    }
+    of.source.close();
+    assert.equal(clock.pending, 0);
+  });
+
+  it('keeps to the budget while runs come and go, and tells every end', async () => {
+    const seed = Math.floor(Math.random() * 2 ** 32);
+    const random = randomFrom(seed);
+    const [of, upstream] = lab();
+    let refused = 0;
+    const runIds = Array.from({ length: 200 }, (_, i) => `run-${i}`);
+    for (const runId of runIds) {
+      upstream.endsAt.set(runId, 600_000 + random() * 600_000);
+      void of.join(runId).then((isIn) => (refused += isIn ? 0 : 1));
+      await of.advance(3_000 * random());
+    }
+    await of.advance(2_400_000);
+    assert.equal(upstream.limited, 0, `seed ${seed}`);
+    assert.equal(of.toldAt.size + refused, 200, `seed ${seed}`);
+    assert.ok(refused < 20, `${refused} refused, seed ${seed}`);
+    of.source.close();
+  });
+
+  it('waits for as short as the budget affords: a second for one run, 40 for sixty', async () => {
+    const [of, upstream] = lab();
+    await Promise.all([of.join('one'), of.advance(100)]);
+    await of.advance(60_000);
+    const { length } = upstream.sentAt;
+    assert.ok(length >= 50 && length <= 90, `${length} in a minute`);
+    of.source.close();
+  });
+
+  it('polls where upstream has no such route, and asks for it again later', async () => {
+    const [of, upstream] = lab({ requests: 10_000, perMs: 60_000 }, false);
+    upstream.endsAt.set('one', 60_000);
+    await Promise.all([of.join('one'), of.advance(100)]);
+    await of.advance(70_000);
+    const late = (of.toldAt.get('one') ?? Infinity) - 60_000;
+    assert.ok(late <= 2_100, `${late} ms`);
+    assert.ok(upstream.sentAt.length < 45, `${upstream.sentAt.length} requests`);
+    of.source.close();
+  });
+});
