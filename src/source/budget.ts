@@ -77,7 +77,10 @@ export class Budget {
     let waitMs = Infinity;
     for (let turns = this.#turns(); turns.length > 0; turns = this.#turns()) {
       const now = this.#clock.now();
-      const delays = turns.map((each) => this.#quota.delayMs(now, each === 'routine'));
+      // A poll whose turn it is before what is urgent may use what is left to that.
+      const isPollsTurn = turns[0] === 'routine' && turns.length > 1;
+      const delays = turns.map((each) =>
+        this.#quota.delayMs(now, each === 'routine' && !isPollsTurn));
       const urgency = turns[delays.findIndex((delayMs) => delayMs <= 0)];
       if (urgency === undefined) {
         waitMs = Math.min(...delays);

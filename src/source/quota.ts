@@ -1,6 +1,6 @@
 /**
- * How soon the next request may go to upstream: by the rate that was given to us, by what
- * upstream's answers say remains, and after a 429. Pure arithmetic over monotonic milliseconds;
+ * How soon the next request may go to upstream: by the rate that was given to us or read from
+ * upstream's answers, by what they say remains, and after a 429. Pure arithmetic over monotonic milliseconds;
  * who waits for it is `budget.ts`.
  */
 
@@ -29,7 +29,8 @@ interface Told {
 
 /** What may be sent, and when. */
 export class Quota {
-  readonly rate: Rate | undefined;
+  #rate: Rate | undefined;
+  readonly #isGiven: boolean;
   readonly #random: () => number;
   /** When each request of the last `perMs` was sent; those before the head are over. */
   #sent: number[] = [];
@@ -43,12 +44,18 @@ export class Quota {
   #underway = 0;
 
   constructor(rate: Rate | undefined, random: () => number) {
-    this.rate = rate;
+    this.#rate = rate;
+    this.#isGiven = rate !== undefined;
     this.#random = random;
   }
 
   /** Of the rate, what routine polls may use. */
   readonly routineShare = 1 - RESERVE;
+
+  /** Undefined: nobody has said. */
+  get rate(): Rate | undefined {
+    return this.#rate;
+  }
 
   /** Requests that may still be sent now; Infinity where nothing is known. */
   left(now: number): number {
@@ -84,7 +91,11 @@ export class Quota {
       this.#limited++;
       this.#slowStart = SLOW_START;
       const floorMs = allowance?.remaining === 0 ? allowance.resetMs : 0;
-      const pauseMs = backoffMs(this.#limited, floorMs, retryAfterMs, this.#random);
+      const askedMs = backoffMs(this.#limited, floorMs, retryAfterMs, this.#random);
+      // One that says the same time and again does not say enough.
+      const againMs = this.#limited === 1 ? 0
+        : backoffMs(this.#limited, 0, undefined, this.#random);
+      const pauseMs = Math.max(askedMs, againMs);
       this.#pausedUntil = Math.max(this.#pausedUntil, now + pauseMs);
       this.#told = undefined;
       return;
@@ -93,10 +104,17 @@ export class Quota {
     if (this.#slowStart < MAX_SLOW_START) this.#slowStart *= 2;
     else this.#slowStart = Infinity;
     if (allowance === undefined) return;
+    this.#learn(allowance);
     const { remaining, resetMs, limit = remaining } = allowance;
     // Those that are under way may or may not be counted already.
     const left = Math.max(0, remaining - this.#underway);
     this.#told = { remaining: left, until: now + resetMs, limit };
+  }
+
+  /** The longest time to a reset that was seen is the time that the limit is for. */
+  #learn({ limit = 0, resetMs }: Allowance): void {
+    if (this.#isGiven || limit < 1 || resetMs <= 0) return;
+    this.#rate = { requests: limit, perMs: Math.max(resetMs, this.#rate?.perMs ?? 0) };
   }
 
   /** When `count` requests more have room in the rate, its reserve left alone. */
@@ -106,9 +124,9 @@ export class Quota {
 
   #windowDelayMs(now: number, isRoutine: boolean, count: number): number {
     if (this.rate === undefined) return 0;
-    const { requests, perMs } = this.rate;
+    const { perMs } = this.rate;
     const roomMs = this.#windowRoomMs(now, this.#cap(isRoutine), count);
-    const apartMs = isRoutine ? this.#routineAt + perMs / requests - now : 0;
+    const apartMs = isRoutine ? this.#routineAt + perMs / this.#cap(true) - now : 0;
     return Math.max(0, roomMs, apartMs);
   }
 

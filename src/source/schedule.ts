@@ -46,8 +46,8 @@ export class Schedule {
   readonly #policy: SchedulePolicy;
   readonly #ask: () => void;
   #state: State;
-  /** When the last request was sent, whatever became of it. */
-  #askedAt = -Infinity;
+  /** When the last request was sent, whatever became of it; a proof comes before the first. */
+  #askedAt: number;
   /** Poked while a request was under way, whose answer may be too old. */
   #isPoked = false;
 
@@ -55,6 +55,7 @@ export class Schedule {
   constructor(policy: SchedulePolicy, ask: () => void, firstDelayMs: number) {
     this.#policy = policy;
     this.#ask = ask;
+    this.#askedAt = policy.clock.now();
     this.#state = this.#waiting(firstDelayMs, STEADY);
   }
 

@@ -70,6 +70,8 @@ export interface SourceOptions {
   readonly pollIntervalMs: number;
   readonly rate?: Rate;
   readonly metrics?: Metrics;
+  /** Default: always 0. */
+  readonly random?: () => number;
   /** Default: polls. */
   readonly driver?: (options: DriverOptions) => Driver;
 }
@@ -77,8 +79,8 @@ export interface SourceOptions {
 /** A source that leaves nothing to chance. */
 export function sourceOver(upstream: Upstream, options: SourceOptions): PollingSource {
   const { clock, log, pollIntervalMs, rate, metrics = new Metrics() } = options;
-  const { driver = (of) => new PollDriver(of) } = options;
-  const shared = { clock, log, metrics, random: () => 0 };
+  const { driver = (of) => new PollDriver(of), random = () => 0 } = options;
+  const shared = { clock, log, metrics, random };
   const api = new RunApi({ ...shared, upstream, mapping: MAPPING, rate });
   const driven = driver({ api, clock, pollIntervalMs });
   return new PollingSource({ ...shared, api, driver: driven, pollIntervalMs });

@@ -23,6 +23,9 @@ export class QuotaUpstream extends Upstream {
   readonly sentAt: number[] = [];
   readonly endsAt = new Map<string, number>();
   limited = 0;
+  /** Says in each answer what remains, as the run API does. */
+  tells = false;
+  readonly askedAt = new Map<string, number[]>();
   readonly #clock: FakeClock;
   readonly #limit: Rate;
   readonly #hasWait: boolean;
@@ -40,22 +43,28 @@ export class QuotaUpstream extends Upstream {
   override get(runId: string, _key: ApiKey, extra: Extra = {}): Promise<Exchange> {
     const now = this.#clock.now();
     this.sentAt.push(now);
+    this.askedAt.set(runId, [...this.askedAt.get(runId) ?? [], now]);
     const recent = this.sentAt.filter((at) => at > now - this.#limit.perMs);
     if (recent.length > this.#limit.requests) {
       this.limited++;
-      return this.#later(TRIP_MS, () => answer(429, ''));
+      return this.#later(TRIP_MS, () => answer(429, '', { 'retry-after': '5' }));
     }
+    const told = !this.tells ? {} : {
+      'ratelimit-limit': String(this.#limit.requests),
+      'ratelimit-remaining': String(this.#limit.requests - recent.length),
+      'ratelimit-reset': String(Math.ceil(((recent[0] ?? now) + this.#limit.perMs - now) / 1000)),
+    };
     const [, seconds] = /^\/wait\?timeout=(\d+)$/.exec(extra.suffix ?? '') ?? [];
-    if (seconds === undefined) return this.#later(TRIP_MS, () => this.#state(runId));
+    if (seconds === undefined) return this.#later(TRIP_MS, () => this.#state(runId, told));
     if (!this.#hasWait) return this.#later(TRIP_MS, () => answer(404, ''));
     const endsAt = this.endsAt.get(runId) ?? Infinity;
     const heldMs = Math.max(0, Math.min(endsAt - now, Number(seconds) * 1000));
     return this.#later(heldMs + TRIP_MS, () => this.#state(runId));
   }
 
-  #state(runId: string): Exchange {
+  #state(runId: string, told: Record<string, string> = {}): Exchange {
     const isOver = this.#clock.now() >= (this.endsAt.get(runId) ?? Infinity);
-    return answer(200, reading(isOver ? 'completed' : 'running', {}, runId).body);
+    return answer(200, reading(isOver ? 'completed' : 'running', {}, runId).body, told);
   }
 
   #later(ms: number, exchange: () => Exchange): Promise<Exchange> {
@@ -63,8 +72,9 @@ export class QuotaUpstream extends Upstream {
   }
 }
 
-const answer = (status: number, body: string | Buffer): Exchange =>
-  ({ kind: 'answer', status, headers: {}, body: Buffer.from(body) });
+const answer = (
+  status: number, body: string | Buffer, headers: Record<string, string> = {},
+): Exchange => ({ kind: 'answer', status, headers, body: Buffer.from(body) });
 
 /** A source over it, and when each run's end was told. */
 export class QuotaLab {
@@ -74,12 +84,12 @@ export class QuotaLab {
 
   constructor(
     clock: FakeClock, upstream: QuotaUpstream, rate: Rate | undefined,
-    driver: (options: DriverOptions) => Driver, pollIntervalMs = 2_000,
+    driver: (options: DriverOptions) => Driver, random = (): number => 0,
   ) {
     this.#clock = clock;
     const log = jsonLogger('silent', clock, () => undefined);
     this.source = sourceOver(upstream, {
-      clock, log, pollIntervalMs, driver, ...rate === undefined ? {} : { rate },
+      clock, log, pollIntervalMs: 2_000, driver, random, ...rate === undefined ? {} : { rate },
     });
   }
 
