@@ -3,7 +3,7 @@
  * bench/results. Without names all cases run.
  */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -47,6 +47,10 @@ export async function runCases(args: readonly string[]): Promise<number> {
     process.stderr.write('bench: dist is not there: npm run build\n');
     return 2;
   }
+  if (isStale()) {
+    process.stderr.write('bench: dist is older than src: npm run build\n');
+    return 2;
+  }
   const log = (line: string): void => void process.stderr.write(`${line}\n`);
   let failures = 0;
   for (const name of asked.names) {
@@ -56,11 +60,21 @@ export async function runCases(args: readonly string[]): Promise<number> {
       if (result) writeReport(asked.out, { machine, cases: [result] });
     } catch (error) {
       failures++;
+      // Yesterday's result would go on saying that all is well.
+      rmSync(join(asked.out, `${name}.json`), { force: true });
       process.stderr.write(`bench: ${name} was not measured: ${String(error)}\n`);
     }
   }
   publish(asked.out);
   return failures === 0 ? 0 : 1;
+}
+
+/** Is there a file in src that dist was not built from? */
+function isStale(): boolean {
+  const builtMs = statSync(join(ROOT, 'dist', 'cli.js')).mtimeMs;
+  const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' });
+  return files.some((file) => file.endsWith('.ts')
+    && statSync(join(ROOT, 'src', file)).mtimeMs > builtMs);
 }
 
 interface Asked {
@@ -87,6 +101,8 @@ function parse(args: readonly string[]): Asked | string {
       `${name}: no such case, expected ${Object.keys(CASES).join(', ')}`),
     ...Number(repeats) >= 1 && Number(repeats) <= 100 ? [] : [
       `--repeats: got ${String(repeats)}, expected a whole number from 1 to 100`],
+    ...(quick === true || only !== undefined) && out === RESULTS ? [
+      '--quick and --only: only with --out, or they would replace the published results'] : [],
   ];
   if (problems.length > 0) return problems.join('\n');
   const names = positionals.length > 0 ? positionals : Object.keys(CASES);
@@ -105,9 +121,14 @@ function publish(out: string): void {
   if (first === undefined) return;
   const panels = [
     panelOf(rowsOf('fan-out'), 'CPU per frame', 'CPU per delivered frame, 1 KB, 5,000 streams'),
-    panelOf(rowsOf('memory'), 'memory per stream', 'Memory per idle stream, 10,000 on one run'),
+    panelOf(rowsOf('memory').filter(({ contender }) => !contender.includes('runs')),
+      'memory per stream', 'Memory per idle stream, 10,000 on one run'),
   ].filter(({ bars }) => bars.length > 0);
-  const footer = [machineLine(first.machine), 'Whiskers: least and greatest repeat.'];
+  const drawn = results.find(({ case: { name } }) => name === 'fan-out') ?? first;
+  const footer = [
+    machineLine(drawn.machine),
+    'Whiskers: least and greatest repeat. The kernel\'s memory for a socket is in no bar.',
+  ];
   if (panels.length > 0) {
     const chart = drawChart({ title: 'runcast beside others', panels, footer });
     writeFileSync(join(out, 'chart.svg'), chart);
@@ -115,5 +136,5 @@ function publish(out: string): void {
   if (out !== RESULTS) return;
   const readme = join(ROOT, 'README.md');
   const text = readFileSync(readme, 'utf8');
-  writeFileSync(readme, replaceBetweenMarkers(text, renderHeadlines(results)));
+  writeFileSync(readme, replaceBetweenMarkers(text, renderHeadlines(results, Object.keys(CASES))));
 }

@@ -165,7 +165,7 @@ async function hold({ load: options, seconds, asJson }: Plan, signal: AbortSigna
     const result = { asked, isCutShort: signal.aborted, opened, held };
     process.stdout.write(asJson
       ? `${JSON.stringify(result, undefined, 2)}\n` : summary(options, opened, held, signal));
-    return failed + lost > 0 ? 1 : 0;
+    return failed + lost > 0 || opened.opened < options.streams ? 1 : 0;
   } finally {
     line.end();
     await load.close();

@@ -53,7 +53,8 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
     name: 'fan-out', title: `Fan-out: 1 run, ${streams.toLocaleString('en')} streams`, rows,
     targets: TARGETS.map((target) => judge(target, rows)), skipped,
     what: 'A 1 KB state changes four times a second. CPU of the server\'s processes for each '
-      + 'event read by the client; delivery from the moment that the change was due. Checked '
+      + 'event read by the client; delivery from the moment that the change was due, when upstream '
+      + 'answers a poll that it has held: a real poll\'s phase comes on top. Checked '
       + 'first: every stream sees every state, in order.',
   };
 }

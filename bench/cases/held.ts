@@ -25,7 +25,10 @@ const WINDOW_MS = 30_000;
 const QUICK_WINDOW_MS = 6_000;
 const WARM_UP_MS = 4_000;
 const LOAD_PROCESSES = 3;
-const JOINS_PER_SECOND = 2_500;
+const JOINS_PER_SECOND = 4_000;
+/** A held answer would hold the first event back: here a state is seen up to so much late. */
+const GATEWAY = { workers: 2, hold: false, pollIntervalMs: 250 };
+const P99 = 'first event p99';
 const WORKLOAD: Workload = { stateBytes: 1024, changeEveryMs: 2_000, runs: 1, compress: false };
 const HELD = 'streams held';
 const LOST = 'lost';
@@ -33,7 +36,7 @@ const LOST = 'lost';
 /** 1 KB states, a change every 2 s. */
 export async function run({ repeats, quick, only, log }: CaseOptions): Promise<CaseResult> {
   const streams = quick ? QUICK_STREAMS : STREAMS;
-  const { here, skipped } = await available([runcast({ workers: 2 })], only);
+  const { here, skipped } = await available([runcast(GATEWAY)], only);
   const notes: string[] = [];
   const figures = await interleave([...here.keys()], repeats, async (name, repeat) => {
     log(`held: ${name}, ${repeat + 1} of ${repeats}`);
@@ -53,7 +56,8 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
     title: `Held: ${streams.toLocaleString('en')} streams over 2 workers`,
     what: 'A 1 KB state changes every 2 s, the load client is on the same cores. Held is what is '
       + 'open at the end of the window, lost what ended since the first join; the slowest stream '
-      + 'is the one that saw the fewest states; delivery from the moment that the change was due.',
+      + 'is the one that saw the fewest states; delivery from the moment that the change was due, '
+      + `up to ${GATEWAY.pollIntervalMs} ms of it the wait for the next poll.`,
   };
 }
 
@@ -63,6 +67,8 @@ function targets(streams: number): readonly Target[] {
     { text: 'Streams held with 2 workers', contender, figure: HELD, limit: streams,
       isFloor: true },
     { text: 'Of these lost', contender, figure: LOST, limit: 0 },
+    { text: 'While they join at 4,000 a second: first event, p99', contender, figure: P99,
+      limit: 100 },
   ];
 }
 
@@ -91,9 +97,10 @@ async function measure(
   const bytes = memoryOf(pids).rssBytes - emptyRssBytes;
   return [
     { name: HELD, unit: '', value: window.openNow },
-    { name: LOST, unit: '', value: lost.reduce((sum, counts) => sum + total(counts), 0) },
+    { name: LOST, unit: '', value: lost.reduce((sum, counts) => sum + total(counts), 0)
+      + warmUp.lostBefore + window.lostBefore },
     { name: 'refused', unit: '', value: total(opened.failed) },
-    { name: 'first event p99', unit: 'ms', value: opened.firstEventUs.p99 / 1000 },
+    { name: P99, unit: 'ms', value: opened.firstEventUs.p99 / 1000 },
     { name: 'states due', unit: '',
       value: Math.floor(window.seconds * 1000 / WORKLOAD.changeEveryMs) },
     { name: 'seen by the slowest', unit: '', value: window.perStreamStates?.min ?? 0 },

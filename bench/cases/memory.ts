@@ -10,6 +10,7 @@ import { cFloor, nodeFloor, nodeHttp } from '../contenders/floors.ts';
 import { betterSse } from '../contenders/better-sse.ts';
 import { nchan } from '../contenders/nchan.ts';
 import { runcast } from '../contenders/runcast.ts';
+import type { RunningRuncast } from '../contenders/runcast.ts';
 import type { Contender, Workload } from '../support/contender.ts';
 import { judge } from '../support/report.ts';
 import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
@@ -57,7 +58,7 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
     what: 'Growth of the RSS of the server\'s processes from before the first stream (after 200 '
       + 'that came and went) to some time after the last one, for each stream; 1 KB is 1,024 '
       + 'bytes, and the kernel\'s share of a socket is not in it. Checked: all streams open at '
-      + 'the end, none lost, no state sent meanwhile.',
+      + 'the end, none lost, no state sent meanwhile, each run polled as often as is due.',
   };
 }
 
@@ -72,7 +73,14 @@ async function measure(
 ): Promise<Reading[]> {
   return onStage({ contender, workload, streams, processes: 1 }, async (stage) => {
     const { running, load, emptyRssBytes } = stage;
+    const upstream = contender.name === RUN_EACH ? (running as RunningRuncast).upstream : undefined;
+    const before = await upstream?.requests() ?? 0;
     const { openNow, lost, lostBefore, statesSeen } = await load.measure(settleMs);
+    if (upstream !== undefined) {
+      const due = streams * settleMs / IDLE.pollIntervalMs;
+      const asked = await upstream.requests() - before;
+      assert.ok(asked > due * 0.8 && asked < due * 1.2, `${asked} polls, ${due} were due`);
+    }
     const { rssBytes } = memoryOf(running.pids());
     assert.deepEqual({ openNow, lost, lostBefore, statesSeen },
       { openNow: streams, lost: {}, lostBefore: 0, statesSeen: 0 },

@@ -78,8 +78,8 @@ async function measure(contender: Contender, workload: Workload, ms: number): Pr
     try {
       const beside = await withHighest(pids, () => measureWindow(stage, ms, 0));
       assertComplete(name, beside.value, CHANGE_EVERY_MS);
-      const { bytes } = await stalled.measure(0);
-      assert.equal(bytes, 0, `${name}: the stalled readers have read ${bytes} bytes`);
+      const { bytesBefore } = await stalled.measure(0);
+      assert.equal(bytesBefore, 0, `${name}: the stalled readers read ${bytesBefore} bytes`);
       const over = (rssBytes: number): number => (rssBytes - emptyRssBytes) / MB;
       return [
         { name: MEMORY, unit: 'MB', value: over(beside.rssBytes) },

@@ -3,6 +3,7 @@
  * many requests reach upstream for one run, however many watch it. Upstream counts them itself.
  */
 
+import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BareGetPlan } from '../contenders/entries/bare-get.ts';
 import { KEY_HEADERS, startUpstream } from '../contenders/polling.ts';
@@ -55,7 +56,8 @@ const CLIENTS: Readonly<Record<string, number>> = {
 };
 
 const TARGETS: readonly Target[] = [
-  { text: 'CPU of a poll', contender: 'runcast', figure: CPU, limit: 1.3, over: BARE },
+  { text: 'CPU of a poll with an unchanged answer', contender: 'runcast', figure: CPU, limit: 1.3,
+    over: BARE },
   ...Object.keys(AUDIENCES).map((contender): Target => ({
     text: `Upstream requests per interval: ${contender.replace('runcast, ', '')}`, contender,
     figure: REQUESTS, limit: 1.02,
@@ -125,14 +127,22 @@ async function measureAudience(
   const contender = runcast({ workers, hold: false, pollIntervalMs: WATCHED_POLL_MS });
   const perKey = Math.ceil(watchers / keys);
   const setting = { contender, workload: LIVELY, streams: watchers - (keys - 1) * perKey };
-  return onStage(setting, async ({ running: { upstream, url, headers } }) => {
+  return onStage(setting, async ({ running: { upstream, url, headers }, load }) => {
     const others = await Promise.all(Array.from({ length: keys - 1 }, (_, index) => Load.open({
-      url, streams: perKey, ratePerSecond: 1_000,
+      url, streams: perKey, ratePerSecond: 1_000, changeEveryMs: LIVELY.changeEveryMs,
       headers: { ...headers, 'x-api-key': `${KEY_HEADERS['x-api-key']}${index}` },
     })));
     try {
       await sleep(WARM_UP_MS);
-      return [await requestsReading(upstream, WATCHED_POLL_MS, ms)];
+      const all = [load, ...others.map((other) => other.load)];
+      const seen = Promise.all(all.map((each) => each.measure(ms)));
+      const reading = await requestsReading(upstream, WATCHED_POLL_MS, ms);
+      const open = (await seen).reduce((sum, { openNow }) => sum + openNow, 0);
+      assert.equal(open, watchers, 'all watchers are there to the end');
+      const fewest = Math.min(...(await seen).map((each) => each.perStreamStates?.min ?? 0));
+      assert.ok(fewest >= Math.floor(ms / LIVELY.changeEveryMs) - 1, `one saw ${fewest} states`);
+      assert.ok(reading.value >= 0.98, `${reading.value} requests an interval`);
+      return [reading];
     } finally {
       await Promise.all(others.map(({ load }) => load.close()));
     }

@@ -31,7 +31,7 @@ export interface Orders extends Pick<Required<LoadOptions>, Settled> {
   /** Lines of the request, each with its CRLF. */
   readonly headerLines: string;
   readonly changeEveryUs: number | undefined;
-  readonly spreadsAddresses: boolean;
+  readonly loopback: string | undefined;
   /** When stream 0 is due, on the machine's monotonic clock. */
   readonly startUs: number;
 }
@@ -127,14 +127,14 @@ class LoadStream implements CounterListener {
   }
 
   start(dueUs: number): void {
-    const { host, port, spreadsAddresses } = this.#load.orders;
+    const { host, port, loopback } = this.#load.orders;
     this.dueUs = dueUs;
     this.isOpen = this.#isTerminal = this.#isComplete = this.#isClosed = false;
     this.#how = undefined;
     this.#lastAt = 0;
     this.#counter = new SseCounter(this, memory);
     const address = Math.floor(this.#number / STREAMS_PER_ADDRESS);
-    const local = spreadsAddresses && address > 0 ? { localAddress: `127.0.0.${1 + address}` } : {};
+    const local = loopback === undefined ? {} : { localAddress: `${loopback}.${1 + address}` };
     const socket = connect({ host, port, ...local, onread: ON_READ }) as StreamSocket;
     socket.stream = this;
     socket.on('error', onError).on('close', onClose);

@@ -46,6 +46,8 @@ export interface TargetResult extends Target {
   readonly value?: Summary;
   /** By the median. */
   readonly isMet: boolean;
+  /** How often it was measured. */
+  readonly repeats?: number;
 }
 
 /** All of one case. */
@@ -98,7 +100,8 @@ export function judge(target: Target, rows: readonly Row[]): TargetResult {
   const { unit, values } = figure;
   const value = summarise(base === undefined ? values : ratios(values, base.values));
   const isMet = isFloor ? value.median >= limit : value.median <= limit;
-  return { ...target, unit, measured: summarise(values), value, isMet };
+  const repeats = values.length;
+  return { ...target, unit, measured: summarise(values), value, isMet, repeats };
 }
 
 /** Writes each case into its file in `folder`, then the README there from all files. */
@@ -131,11 +134,19 @@ export function renderResults(results: readonly StoredCase[]): string {
 }
 
 /** The targets of all cases, short: what stands in the project's README. */
-export function renderHeadlines(results: readonly StoredCase[]): string {
+export function renderHeadlines(
+  results: readonly StoredCase[], expected: readonly string[] = [],
+): string {
   const rows = results.flatMap(({ case: { targets } }) => targets.map(targetCells));
   const lines = [...new Set(results.map(({ machine }) => machineLine(machine)))];
-  const origin = lines.map((line) => `Measured on ${escaped(line)}.`).join('\n');
-  return `${table(TARGET_HEAD, rows)}\n\n${origin}\n`;
+  const origins = lines.map((line) => {
+    const names = results.filter(({ machine }) => machineLine(machine) === line)
+      .map(({ case: { name } }) => name);
+    return `Measured on ${escaped(line)}: ${names.join(', ')}.`;
+  });
+  const absent = expected.filter((name) => !results.some(({ case: found }) => found.name === name));
+  const missing = absent.length > 0 ? [`Not measured: ${absent.join(', ')}.`] : [];
+  return `${table(TARGET_HEAD, rows)}\n\n${[...origins, ...missing].join('\n')}\n`;
 }
 
 const MARKERS = ['<!-- bench -->', '<!-- /bench -->'] as const;
@@ -184,7 +195,9 @@ function figureTable(rows: readonly Row[]): [head: string[], cells: string[][]] 
 
 const TARGET_HEAD = ['', 'measured', 'target', ''];
 
-function targetCells({ text, unit, measured, value, limit, over, isFloor, isMet }: TargetResult) {
+function targetCells(
+  { text, unit, measured, value, limit, over, isFloor, isMet, repeats }: TargetResult,
+) {
   const suffix = over === undefined ? unitText(unit) : ` × ${over}`;
   const bound = `${isFloor === true ? '≥' : '≤'} ${numberText(limit)}${suffix}`;
   if (value === undefined || measured === undefined) {
@@ -192,7 +205,8 @@ function targetCells({ text, unit, measured, value, limit, over, isFloor, isMet 
   }
   const absolute = over === undefined ? '' : `${numberText(measured.median)}${unitText(unit)}: `;
   const worst = isFloor === true ? limit - value.min : value.max - limit;
-  const verdict = isMet ? `met${worst > 0 ? ', not in every repeat' : ''}` : '**NOT met**';
+  const judged = isMet ? `met${worst > 0 ? ', not in every repeat' : ''}` : '**NOT met**';
+  const verdict = repeats === 1 ? `${judged} (one run)` : judged;
   return [text, `${absolute}${spreadText(value)}${suffix}`, bound, verdict].map(escaped);
 }
 

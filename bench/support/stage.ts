@@ -73,7 +73,10 @@ export async function onStage<C extends Contender, T>(
 export async function measureWindow(
   { running, load }: Stage, ms: number, warmUpMs = WARM_UP_MS,
 ): Promise<Window> {
-  if (warmUpMs > 0) await load.measure(warmUpMs);
+  if (warmUpMs > 0) {
+    const { lost, lostBefore } = await load.measure(warmUpMs);
+    assert.deepEqual({ lost, lostBefore }, { lost: {}, lostBefore: 0 }, 'lost while warming up');
+  }
   const before = sampleCpu(running.pids());
   const measured = await load.measure(ms);
   const { seconds } = cpuBetween(before, sampleCpu(running.pids()));
@@ -87,8 +90,9 @@ export async function measureWindow(
 /** Every stream saw every change: without that its costs say nothing. */
 export function assertComplete(name: string, measured: Measured, changeEveryMs: number): void {
   const expected = Math.floor(measured.seconds * 1000 / changeEveryMs);
-  const { lost, statesSkipped, backwards, strangeTimes, perStreamStates } = measured;
-  assert.deepEqual({ lost, backwards, strangeTimes }, { lost: {}, backwards: 0, strangeTimes: 0 },
+  const { lost, lostBefore, statesSkipped, backwards, strangeTimes, perStreamStates } = measured;
+  assert.deepEqual({ lost, lostBefore, backwards, strangeTimes },
+    { lost: {}, lostBefore: 0, backwards: 0, strangeTimes: 0 },
     `${name}: a stream was lost, or told of the past`);
   assert.ok((perStreamStates?.min ?? 0) >= expected - 1, `${name}: a stream saw only `
     + `${perStreamStates?.min} of ${expected} states, ${statesSkipped} were skipped in all`);
