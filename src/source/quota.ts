@@ -1,6 +1,6 @@
 /**
- * How soon the next request may go to upstream: by the rate that was given to us or read from
- * upstream's answers, by what they say remains, and after a 429. Pure arithmetic over monotonic milliseconds;
+ * How soon the next request may go to upstream: by the rate that was given to us or read from its
+ * answers, by what they say remains, and after a 429. Pure arithmetic over monotonic milliseconds;
  * who waits for it is `budget.ts`.
  */
 
