@@ -26,7 +26,6 @@ export class Waits {
    * behind another begins when that is over: a hundred in one packet hold one place, not all.
    */
   readonly #turns = new WeakMap<Socket, Promise<void>>();
-  readonly #waiting = new WeakSet<Socket>();
 
   constructor(clock: Clock, hub: Hub, entrance: Entrance) {
     this.#clock = clock;
@@ -36,14 +35,16 @@ export class Waits {
 
   /** Does a wait on this connection have yet to be answered? */
   has(socket: Socket): boolean {
-    return this.#waiting.has(socket);
+    return this.#turns.has(socket);
   }
 
   /** Resolves when it is answered, or its client is gone. */
   answer(exchange: Exchange, route: WaitRoute): Promise<void> {
     const { socket } = exchange.request;
     const before = this.#turns.get(socket) ?? Promise.resolve();
-    const turn = before.catch(stay).then(() => this.#answer(exchange, route));
+    const turn = before.catch(stay).then(() => this.#answer(exchange, route)).finally(() => {
+      if (this.#turns.get(socket) === turn) this.#turns.delete(socket);
+    });
     this.#turns.set(socket, turn);
     return turn;
   }
@@ -53,20 +54,15 @@ export class Waits {
     const until = this.#clock.now() + timeoutMs;
     const key = this.#entrance.keyOf(exchange);
     if (key === undefined) return;
-    const { socket } = exchange.request;
-    this.#waiting.add(socket);
-    try {
-      const admitted = await this.#entrance.admit(exchange, runId, key, 'follow');
-      if (admitted === undefined) return;
-      const { snapshot } = admitted;
-      if (snapshot.terminal === undefined) await this.#wait(exchange, admitted, until);
-      else {
-        admitted.leave?.();
-        respond(exchange, { kind: 'over', snapshot });
-      }
-    } finally {
-      this.#waiting.delete(socket);
+    const admitted = await this.#entrance.admit(exchange, runId, key, 'follow');
+    if (admitted === undefined) return;
+    const { snapshot } = admitted;
+    if (snapshot.terminal === undefined) {
+      await this.#wait(exchange, admitted, until);
+      return;
     }
+    admitted.leave?.();
+    respond(exchange, { kind: 'over', snapshot });
   }
 
   #wait(exchange: Exchange, admitted: Admitted, until: number): Promise<void> {
