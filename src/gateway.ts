@@ -9,6 +9,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { systemClock } from './core/clock.ts';
 import type { Timer } from './core/clock.ts';
 import { GatewayError } from './core/errors.ts';
+import type { Intake } from './core/intake.ts';
 import { silentLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import type { Machine, Stats } from './core/machine.ts';
@@ -21,11 +22,14 @@ import type { Address } from './http/listener.ts';
 import { Hub } from './hub/hub.ts';
 import { resolveOptions } from './options.ts';
 import type { GatewayOptions, Settings } from './options.ts';
+import { PushIntake } from './source/intake.ts';
 import { LimitedSource } from './source/limited-source.ts';
 import { PollDriver } from './source/driver.ts';
 import type { Driver, DriverOptions } from './source/driver.ts';
 import { PollingSource } from './source/polling-source.ts';
 import { RunApi } from './source/run-api.ts';
+import { SigningKeys } from './source/signing-keys.ts';
+import type { KeyPlace } from './source/signing-keys.ts';
 import { Upstream } from './source/upstream.ts';
 import { WaitDriver } from './source/wait-driver.ts';
 
@@ -62,13 +66,14 @@ export function machineParts(
   settings: Settings, log: Logger, given?: RunSource,
 ): Parts & { readonly source: LimitedSource } {
   const metrics = new Metrics();
-  const inner = given ?? pollingSource(settings, log, metrics);
+  const { inner, intake } = given === undefined
+    ? polling(settings, log, metrics) : { inner: given, intake: undefined };
   const source = new LimitedSource(inner, settings, metrics, systemClock);
   const machine: Machine = {
     stats: () => source.size,
     metrics: () => renderMetrics(mergeSamples(metrics.samples())),
   };
-  return { settings, source, log, metrics, machine };
+  return { settings, source, intake, log, metrics, machine };
 }
 
 /** What a gateway is put together from. */
@@ -76,6 +81,8 @@ export interface Parts {
   readonly settings: Settings;
   /** Sees to the limits itself. */
   readonly source: RunSource;
+  /** Where pushed news go. None: nobody takes them. */
+  readonly intake: Intake | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly machine: Machine;
@@ -83,7 +90,9 @@ export interface Parts {
   readonly maxSockets?: number;
 }
 
-function pollingSource(settings: Settings, log: Logger, metrics: Metrics): RunSource {
+function polling(
+  settings: Settings, log: Logger, metrics: Metrics,
+): { readonly inner: RunSource; readonly intake: Intake } {
   const { upstreamPath: path, upstreamTimeoutMs: timeoutMs, maxBodyBytes } = settings;
   const url = new URL(settings.upstream ?? '');
   const { pollIntervalMs, upstreamRate: rate } = settings;
@@ -91,7 +100,29 @@ function pollingSource(settings: Settings, log: Logger, metrics: Metrics): RunSo
   const upstream = new Upstream({ url, path, timeoutMs, maxBodyBytes }, systemClock);
   const api = new RunApi({ ...shared, upstream, mapping: settings, rate });
   const driver = driverFor(settings, { api, clock: systemClock, pollIntervalMs });
-  return new PollingSource({ ...shared, api, driver, pollIntervalMs });
+  const inner = new PollingSource({ ...shared, api, driver, pollIntervalMs });
+  const place = keyPlace(settings);
+  const keys = place && new SigningKeys({ place, api, clock: systemClock, log });
+  return { inner, intake: new PushIntake({ source: inner, mapping: settings, keys, metrics }) };
+}
+
+/** Where the keys of webhooks are, if they are anywhere. */
+function keyPlace(settings: Settings): KeyPlace | undefined {
+  const { upstream, webhookJwks: given, upstreamKey, maxBodyBytes } = settings;
+  const bounds = { timeoutMs: settings.upstreamTimeoutMs, maxBodyBytes };
+  const api = new URL(upstream ?? '');
+  if (given === undefined) {
+    if (upstreamKey === undefined) return undefined;
+    const path = '/v1/webhooks/signing-key';
+    const key = { value: upstreamKey, header: 'x-api-key' } as const;
+    const upstreamOf = new Upstream({ url: api, path, ...bounds }, systemClock);
+    return { kind: 'http', upstream: upstreamOf, key, isBudgeted: true };
+  }
+  if (!/^https?:/i.test(given)) return { kind: 'file', path: given };
+  const { origin, pathname, search } = new URL(given);
+  const at = { url: new URL(origin), path: pathname + search, ...bounds };
+  const isBudgeted = origin === api.origin;
+  return { kind: 'http', upstream: new Upstream(at, systemClock), key: undefined, isBudgeted };
 }
 
 function driverFor({ sourceKind }: Settings, options: DriverOptions): Driver {
@@ -120,6 +151,7 @@ export class ComposedGateway implements Gateway {
   readonly handler: Gateway['handler'];
   readonly #settings: Settings;
   readonly #source: RunSource;
+  readonly #intake: Intake | undefined;
   readonly #log: Logger;
   readonly #hub: Hub;
   readonly #http: Handler;
@@ -128,17 +160,17 @@ export class ComposedGateway implements Gateway {
   #loopTimer: Timer | undefined;
   #state: State = { kind: 'idle' };
 
-  constructor({ settings, source, log, metrics, machine, maxSockets = Infinity }: Parts) {
+  constructor(parts: Parts) {
+    const { settings, source, intake, log, metrics, maxSockets = Infinity } = parts;
     this.#settings = settings;
     this.#source = source;
+    this.#intake = intake;
     this.#log = log;
     metrics.read('runcast_event_loop_delay_max_seconds', () => this.#loopDelay.max / 1e9);
     const shared = { clock: systemClock, random: Math.random };
     this.#hub = new Hub(source, { ...settings, ...shared }, metrics);
-    const { keyPrefix, compress } = settings;
-    const hub = this.#hub;
-    const parts = { source, hub, log, metrics, machine };
-    this.#http = new Handler({ ...parts, ...shared, keyPrefix, compress });
+    const hasWebhookKeys = (settings.webhookJwks ?? settings.upstreamKey) !== undefined;
+    this.#http = new Handler({ ...settings, ...parts, ...shared, hub: this.#hub, hasWebhookKeys });
     this.handler = this.#http.handle;
     const door = new Doorkeeper(maxSockets, log, metrics);
     this.#listener = new Listener(this.#http, door, { clock: systemClock, log, metrics });
@@ -193,6 +225,7 @@ export class ComposedGateway implements Gateway {
     systemClock.clearTimeout(cut);
     this.#loopDelay.disable();
     if (this.#loopTimer) systemClock.clearTimeout(this.#loopTimer);
+    this.#intake?.close();
     this.#source.close();
     await this.#listener.close();
   }

@@ -3,6 +3,10 @@
  * how a value that an embedder passes is checked. Kinds know nothing of particular options.
  */
 
+import { readFileSync } from 'node:fs';
+
+import { parseJwks } from './core/jwks.ts';
+
 /** What values an option takes. */
 export interface Kind<T> {
   /** Reads text; undefined when it is none of these. */
@@ -178,6 +182,28 @@ export function origin(): Kind<string> {
     return /^https?:$/.test(protocol) && !username && !password ? value : undefined;
   };
   return worded(parse, 'an http:// or https:// URL without credentials, query or fragment');
+}
+
+/**
+ * Where a JWKS is: an `http:` or `https:` URL, or a file, which is looked at now: whoever mistypes
+ * its name should hear of it before the first webhook does.
+ */
+export function jwks(): Kind<string> {
+  const isUrl = (value: string): boolean => URL.canParse(value) && !/[#\s]/.test(value)
+    && new URL(value).username === '' && new URL(value).password === '';
+  const parse = (value: string): string | undefined => {
+    const isGood = /^https?:/i.test(value) ? isUrl(value) : hasJwks(value);
+    return isGood ? value : undefined;
+  };
+  return worded(parse, 'an http:// or https:// URL, or a file that holds Ed25519 keys as JWKS');
+}
+
+function hasJwks(path: string): boolean {
+  try {
+    return parseJwks(readFileSync(path, 'utf8')) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** In the largest unit that leaves no rest: `90000` → `90s`. */

@@ -8,7 +8,8 @@ import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
-  duration, integer, list, onOff, oneOf, orWord, origin, rate, secret, secrets, size, text,
+  duration, integer, jwks, list, onOff, oneOf, orWord, origin, rate, secret, secrets, size,
+  text,
 } from './option-kinds.ts';
 import type { Kind, Rate } from './option-kinds.ts';
 
@@ -125,8 +126,8 @@ export const OPTIONS = [
     "the gateway's own key, only to fetch the webhook signing key"),
   option('publish-key', 'publishKeys', secrets(), undefined, 'none',
     'repeatable: who may publish states'),
-  option('webhook-jwks', 'webhookJwks', text(/^[\x21-\x7e][\x20-\x7e]*$/, 'a file or a URL'),
-    undefined, "upstream's signing-key route", 'file or URL of the keys that sign webhooks'),
+  option('webhook-jwks', 'webhookJwks', jwks(), undefined, "upstream's signing-key route",
+    'file or URL of the keys that sign webhooks'),
   option('webhook-header-prefix', 'webhookHeaderPrefix',
     text(/^[A-Za-z][A-Za-z0-9-]{0,62}-$/, 'the beginning of a header name, up to a hyphen'),
     'X-Lamina-Webhook-', 'X-Lamina-Webhook-', "what the names of a webhook's headers begin with"),

@@ -9,6 +9,7 @@ import { describe, it } from 'node:test';
 import { GatewayError } from '../src/core/errors.ts';
 import { OPTIONS, resolveOptions, type GatewayOptions, type Settings } from '../src/options.ts';
 import type { RunSource } from '../src/core/run-source.ts';
+import { jwksFile, Signer } from './support/signing.ts';
 
 const UPSTREAM = 'http://127.0.0.1:9000';
 const SOURCE: RunSource = {
@@ -146,9 +147,8 @@ const ROWS: Readonly<Record<string, Row>> = {
   'webhook-jwks': {
     key: 'webhookJwks',
     byDefault: undefined,
-    good: [['keys.json', 'keys.json'], ['/a b/keys.json', '/a b/keys.json'],
-      ['https://api.test/keys', 'https://api.test/keys']],
-    bad: ['', ' a', '\n', 'a\n'], badInCode: NO_TEXT,
+    good: [jwksFile(new Signer()), 'http://a.test/k?of=all'].map((at) => [at, at]),
+    bad: ['', 'no.json', 'package.json', 'src', 'http://', 'http://a:b@c/'], badInCode: NO_TEXT,
   },
   'webhook-header-prefix': {
     key: 'webhookHeaderPrefix',

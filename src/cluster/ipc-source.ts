@@ -1,21 +1,23 @@
 /**
- * The RunSource of a worker: asks the primary, which holds the pollers, the proofs and the
- * limits. Nothing downstream can tell it from polling.
+ * The RunSource and the Intake of a worker: asks the primary, which holds the pollers, the proofs
+ * and the limits. Nothing downstream can tell it from polling.
  */
 
 import assert from 'node:assert';
 
 import type { Clock, Timer } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
+import type { Refusal } from '../core/errors.ts';
+import type { Delivery, Intake } from '../core/intake.ts';
 import type {
-  Admission, Admitted, ApiKey, RunObserver, RunSource, Watch,
+  Admission, Admitted, ApiKey, Purpose, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
 import type { Machine, Stats } from '../core/machine.ts';
 import { Followed, isFollowing } from './followed.ts';
 import type { Following } from './followed.ts';
 import type { FromPrimary, FromWorker, Port } from './messages.ts';
 
-type Told = Extract<FromPrimary, { kind: 'stats' | 'metrics' }>;
+type Told = Extract<FromPrimary, { kind: 'stats' | 'metrics' | 'pushed' }>;
 
 interface Asked {
   readonly runId: string;
@@ -33,16 +35,14 @@ const CLOSED: Admission = {
   kind: 'refused',
   refusal: refuse('RESOURCE_UNAVAILABLE', { error: 'The gateway is shutting down' }),
 };
-const SILENCE: Admission = {
-  kind: 'refused',
-  refusal: refuse('RESOURCE_UNAVAILABLE', { error: 'The gateway does not answer itself' }),
-};
+const SILENT = refuse('RESOURCE_UNAVAILABLE', { error: 'The gateway does not answer itself' });
+const SILENCE: Admission = { kind: 'refused', refusal: SILENT };
 
 /** Numbers are at hand, and who probes gives up after a second. */
 const TELL_TIMEOUT_MS = 800;
 
 /** The source behind every gateway in a worker. */
-export class IpcSource implements RunSource, Machine {
+export class IpcSource implements RunSource, Intake, Machine {
   readonly #port: Port<FromWorker, FromPrimary>;
   readonly #clock: Clock;
   readonly #admitTimeoutMs: number;
@@ -50,6 +50,8 @@ export class IpcSource implements RunSource, Machine {
   readonly #questions = new Map<number, Question>();
   readonly #followed = new Map<number, Followed>();
   #n = 0;
+  /** From a send that found no room until that has left. */
+  #isFull = false;
   #isClosed = false;
 
   /** `admitTimeoutMs`: after it a primary that stands still is given up; upstream's is in it. */
@@ -76,14 +78,14 @@ export class IpcSource implements RunSource, Machine {
         return undefined;
       case 'lost':
         return this.#followed.get(message.watch)?.onLost(message.key, message.loss);
-      case 'stats': case 'metrics':
+      case 'stats': case 'metrics': case 'pushed':
         return this.#settle(message.n, message);
       case 'start': case 'drain':
         return undefined;
     }
   }
 
-  admit(runId: string, key: ApiKey): Promise<Admission> {
+  admit(runId: string, key: ApiKey, purpose: Purpose = 'follow'): Promise<Admission> {
     if (this.#isClosed) return Promise.resolve(CLOSED);
     const n = ++this.#n;
     return new Promise((resolve) => {
@@ -91,7 +93,7 @@ export class IpcSource implements RunSource, Machine {
         () => this.#take(n)?.resolve(SILENCE), this.#admitTimeoutMs,
       );
       this.#asked.set(n, { runId, key, timer, resolve });
-      this.#port.send({ kind: 'admit', n, runId, key });
+      this.#port.send({ kind: 'admit', n, runId, key, purpose });
     });
   }
 
@@ -100,15 +102,31 @@ export class IpcSource implements RunSource, Machine {
     return admitted.followed.watch(admitted, observer);
   }
 
+  /** A hint, of which anybody may send any number: while the channel is full it is dropped. */
+  poke(runId: string): void {
+    if (this.#isFull || this.#isClosed) return;
+    this.#isFull = !this.#port.send({ kind: 'poke', runId }, () => (this.#isFull = false));
+  }
+
+  publish(runId: string, body: Buffer): Promise<Refusal | undefined> {
+    const text = body.toString('base64');
+    return this.#push((n) => ({ kind: 'publish', n, runId, body: text }));
+  }
+
+  deliver({ runId, timestamp, signature, body }: Delivery): Promise<Refusal | undefined> {
+    const text = body.toString('base64');
+    return this.#push((n) => ({ kind: 'deliver', n, runId, timestamp, signature, body: text }));
+  }
+
   /** Of the whole machine, as the primary counts them. */
   async stats(): Promise<Stats | undefined> {
-    const told = await this.#question('stats');
+    const told = await this.#question((n) => ({ kind: 'stats', n }));
     return told?.kind === 'stats' ? told.stats : undefined;
   }
 
   /** Of the whole machine, as text. */
   async metrics(): Promise<string | undefined> {
-    const told = await this.#question('metrics');
+    const told = await this.#question((n) => ({ kind: 'metrics', n }));
     return told?.kind === 'metrics' ? told.text : undefined;
   }
 
@@ -120,13 +138,20 @@ export class IpcSource implements RunSource, Machine {
     this.#followed.clear();
   }
 
-  #question(kind: Told['kind']): Promise<Told | undefined> {
+  async #push(message: (n: number) => FromWorker): Promise<Refusal | undefined> {
+    const told = await this.#question(message, this.#admitTimeoutMs);
+    return told?.kind === 'pushed' ? told.refusal : SILENT;
+  }
+
+  #question(
+    message: (n: number) => FromWorker, timeoutMs = TELL_TIMEOUT_MS,
+  ): Promise<Told | undefined> {
     if (this.#isClosed) return Promise.resolve(undefined);
     const n = ++this.#n;
     return new Promise((resolve) => {
-      const timer = this.#clock.setTimeout(() => this.#settle(n), TELL_TIMEOUT_MS);
+      const timer = this.#clock.setTimeout(() => this.#settle(n), timeoutMs);
       this.#questions.set(n, { timer, resolve });
-      this.#port.send({ kind, n });
+      this.#port.send(message(n));
     });
   }
 

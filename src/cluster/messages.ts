@@ -7,7 +7,7 @@ import type { Stats } from '../core/machine.ts';
 import type { Refusal } from '../core/errors.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Sample } from '../core/metrics.ts';
-import type { ApiKey, Loss } from '../core/run-source.ts';
+import type { ApiKey, Loss, Purpose } from '../core/run-source.ts';
 import type { Settings } from '../options.ts';
 
 /** Changes with every incompatible change of the messages. */
@@ -18,9 +18,16 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'listening'; readonly url: string }
   | { readonly kind: 'failed'; readonly error: string }
-  | { readonly kind: 'admit'; readonly n: number; readonly runId: string; readonly key: ApiKey }
+  | { readonly kind: 'admit'; readonly n: number; readonly runId: string; readonly key: ApiKey;
+      readonly purpose: Purpose }
   /** The client of admission `n` is gone. */
   | { readonly kind: 'leave'; readonly n: number }
+  | { readonly kind: 'poke'; readonly runId: string }
+  /** Bodies in base64: a signature is over bytes, whatever they are. */
+  | { readonly kind: 'publish'; readonly n: number; readonly runId: string;
+      readonly body: string }
+  | { readonly kind: 'deliver'; readonly n: number; readonly runId: string;
+      readonly timestamp: string; readonly signature: string; readonly body: string }
   /** Once a second: all its counts. */
   | { readonly kind: 'samples'; readonly samples: readonly Sample[] }
   | { readonly kind: 'stats' | 'metrics'; readonly n: number };
@@ -36,6 +43,8 @@ export type FromPrimary =
   /** The watch had no clients left; its number is not used again. */
   | { readonly kind: 'ended'; readonly watch: number }
   | { readonly kind: 'lost'; readonly watch: number; readonly key: string; readonly loss: Loss }
+  /** What became of something pushed: without `refusal` it was taken. */
+  | { readonly kind: 'pushed'; readonly n: number; readonly refusal?: Refusal }
   | { readonly kind: 'stats'; readonly n: number; readonly stats: Stats }
   | { readonly kind: 'metrics'; readonly n: number; readonly text: string }
   | { readonly kind: 'drain' };

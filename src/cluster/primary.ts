@@ -16,6 +16,7 @@ import type { Logger } from '../core/log.ts';
 import { METRICS, mergeSamples, renderMetrics } from '../core/metrics.ts';
 import type { Metrics, Sample } from '../core/metrics.ts';
 import { machineParts } from '../gateway.ts';
+import type { Intake } from '../core/intake.ts';
 import type { Counts } from '../core/machine.ts';
 import type { Settings } from '../options.ts';
 import type { LimitedSource } from '../source/limited-source.ts';
@@ -45,6 +46,7 @@ export class Primary {
   readonly #settings: Settings;
   readonly #log: Logger;
   readonly #source: LimitedSource;
+  readonly #intake: Intake | undefined;
   readonly #metrics: Metrics;
   /** What dead workers had counted: a counter never goes down. */
   #retired: readonly Sample[] = [];
@@ -63,8 +65,9 @@ export class Primary {
     const count = settings.workers === 'auto' ? availableParallelism() : settings.workers;
     this.#settings = settings;
     this.#log = log;
-    const { source, metrics } = machineParts(settings, log);
+    const { source, intake, metrics } = machineParts(settings, log);
     this.#source = source;
+    this.#intake = intake;
     this.#metrics = metrics;
     this.#slots = Array.from({ length: count }, () => ({ kind: 'empty' }));
   }
@@ -101,6 +104,7 @@ export class Primary {
     this.#checkEmpty();
     await isEmpty;
     systemClock.clearTimeout(cut);
+    this.#intake?.close();
     this.#source.close();
   }
 
@@ -114,7 +118,7 @@ export class Primary {
   #fork(index: number): void {
     const worker = cluster.fork();
     const port = portOver<FromPrimary, FromWorker>(worker, () => worker.isConnected());
-    const relay = new Relay(port, this.#source, this.#counts);
+    const relay = new Relay(port, this.#source, this.#counts, this.#intake);
     const since = systemClock.now();
     this.#slots[index] = { kind: 'running', worker, since, relay, port };
     port.onMessage((message) => this.#onMessage(message, worker, port, relay));

@@ -4,8 +4,10 @@
  * a run is kept for it: a worker that stands still costs one state a run, and no one else's time.
  */
 
+import type { Refusal } from '../core/errors.ts';
 import { isSameRun } from '../core/execution.ts';
 import type { Snapshot } from '../core/execution.ts';
+import type { Intake } from '../core/intake.ts';
 import { MultiMap } from '../core/multimap.ts';
 import type { Sample } from '../core/metrics.ts';
 import type { Admitted, Loss, RunObserver, RunSource, Watch } from '../core/run-source.ts';
@@ -20,6 +22,7 @@ export class Relay {
   readonly #port: Port<FromPrimary, FromWorker>;
   readonly #source: RunSource;
   readonly #counts: Counts;
+  readonly #intake: Intake | undefined;
   readonly #leases = new Map<number, Lease>();
   readonly #runs = new MultiMap<string, RelayedRun>();
   /** Runs whose newest state waits for the channel. */
@@ -31,10 +34,13 @@ export class Relay {
   #watches = 0;
   #samples: readonly Sample[] = [];
 
-  constructor(port: Port<FromPrimary, FromWorker>, source: RunSource, counts: Counts) {
+  constructor(
+    port: Port<FromPrimary, FromWorker>, source: RunSource, counts: Counts, intake?: Intake,
+  ) {
     this.#port = port;
     this.#source = source;
     this.#counts = counts;
+    this.#intake = intake;
   }
 
   /** The counts that the worker told last. */
@@ -51,6 +57,17 @@ export class Relay {
       case 'leave':
         this.#onLeave(message.n);
         return;
+      case 'poke':
+        this.#intake?.poke(message.runId);
+        return;
+      case 'publish':
+        this.#answer(message.n, await this.#intake?.publish(message.runId, bodyOf(message)));
+        return;
+      case 'deliver': {
+        const delivery = { ...message, body: bodyOf(message) };
+        this.#answer(message.n, await this.#intake?.deliver(delivery));
+        return;
+      }
       case 'stats':
         this.send({ kind: 'stats', n: message.n, stats: this.#counts.stats() });
         return;
@@ -92,15 +109,17 @@ export class Relay {
     this.send({ kind: 'ended', watch: run.number });
   }
 
-  async #onAdmit({ n, runId, key }: Extract<FromWorker, { kind: 'admit' }>): Promise<void> {
-    const admission = await this.#source.admit(runId, key);
+  async #onAdmit(asked: Extract<FromWorker, { kind: 'admit' }>): Promise<void> {
+    const { n, runId, key, purpose } = asked;
+    const admission = await this.#source.admit(runId, key, purpose);
     if (admission.kind === 'refused') {
       this.send({ kind: 'refused', n, refusal: admission.refusal });
       return;
     }
     const { leave = () => undefined, snapshot } = admission;
     if (this.#isClosed) return leave();
-    const run = snapshot.terminal === undefined ? this.#follow(admission) : undefined;
+    const isOver = snapshot.terminal !== undefined;
+    const run = isOver || purpose === 'look' ? undefined : this.#follow(admission);
     if (run === undefined) {
       this.#leases.set(n, leave);
       this.send({ kind: 'admitted', n, watch: 0, snapshot });
@@ -129,6 +148,10 @@ export class Relay {
     this.#leases.delete(n);
   }
 
+  #answer(n: number, refusal: Refusal | undefined): void {
+    this.send({ kind: 'pushed', n, ...refusal && { refusal } });
+  }
+
   #onSent(): void {
     if (--this.#unsent > 0) return;
     this.#isFull = false;
@@ -139,6 +162,8 @@ export class Relay {
     }
   }
 }
+
+const bodyOf = ({ body }: { readonly body: string }): Buffer => Buffer.from(body, 'base64');
 
 /** One run that a worker follows, and the keys of its clients there, counted. */
 class RelayedRun implements RunObserver {

@@ -51,7 +51,8 @@ async function start(settings: Settings): Promise<void> {
   // The primary may have to wait for a place in the queue to upstream, and ask twice.
   const admitTimeoutMs = 2 * settings.upstreamTimeoutMs + ADMIT_RESERVE_MS;
   source = new IpcSource(port, systemClock, admitTimeoutMs);
-  gateway = new ComposedGateway({ settings, source, log, metrics, machine: source, maxSockets });
+  const parts = { settings, log, metrics, maxSockets };
+  gateway = new ComposedGateway({ ...parts, source, intake: source, machine: source });
   try {
     const { url } = await gateway.listen();
     port.send({ kind: 'listening', url });

@@ -32,6 +32,8 @@ export const METRICS = {
   runcast_budget_left: { type: 'gauge', merge: 'sum', help: 'Requests that upstream may be sent '
     + 'now; +Inf where neither --upstream-rate nor upstream says.' },
   runcast_upstream_answers_total: counter('Answers of upstream, by what they were.', 'kind'),
+  runcast_pushes_total: counter('What came without being asked for and was taken.', 'kind'),
+  runcast_webhooks_refused_total: counter('Webhooks refused, by what was wrong.', 'reason'),
   runcast_worker_deaths_total: counter('Workers that died without being told to.'),
   runcast_event_loop_delay_max_seconds:
     { type: 'gauge', merge: 'max', help: 'Longest delay of an event loop in the last 10 s.' },

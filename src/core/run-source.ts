@@ -32,6 +32,12 @@ export interface Refused {
 export type Admission = Admitted | Refused;
 
 /**
+ * What an admission is for. `follow`: to {@link RunSource.watch} the run. `look`: only for its
+ * state, which is then no older than one poll interval, or over; it is not to be watched.
+ */
+export type Purpose = 'follow' | 'look';
+
+/**
  * Why a key's streams end before the run does. `refused`: upstream no longer shows the run to
  * it, and the client is told so. `moved`: under the same id this key now sees another run than
  * those it shared with, so its clients come back and are placed anew.
@@ -60,8 +66,11 @@ export interface Watch {
 
 /** Where runs come from: polling, or an implementation of your own. */
 export interface RunSource {
-  /** Asks upstream, or remembers, whether `key` may see `runId`. Never rejects. */
-  admit(runId: string, key: ApiKey): Promise<Admission>;
+  /**
+   * Asks upstream, or remembers, whether `key` may see `runId`. Never rejects. A source that has
+   * no state but the newest may leave `purpose` (default: `follow`) aside.
+   */
+  admit(runId: string, key: ApiKey, purpose?: Purpose): Promise<Admission>;
   /** Calls `observer` whenever the run differs from `admitted.snapshot`, never during the call. */
   watch(admitted: Admitted, observer: RunObserver): Watch;
   /** Stops all work; watches fall silent. Idempotent. */

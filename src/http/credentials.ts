@@ -28,7 +28,8 @@ export function readKey(request: IncomingMessage, keyPrefix: string): ApiKey | R
   return { value, header };
 }
 
-function bearerTokens(request: IncomingMessage): string[] {
+/** Of `Authorization`, every `Bearer`. */
+export function bearerTokens(request: IncomingMessage): string[] {
   return valuesOf(request, 'authorization').flatMap((value) => {
     const [, token] = /^Bearer +(.*)$/i.exec(value) ?? [];
     return token ? [token] : [];

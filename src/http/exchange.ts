@@ -16,6 +16,8 @@ export interface ExchangeOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly metrics: Metrics;
+  /** A reader that takes nothing of an answer for this long is cut off. */
+  readonly slowTimeoutMs: number;
 }
 
 /** Where upstream or a limit gives no `Retry-After`. */
@@ -44,17 +46,25 @@ export class Exchange {
 
   /** Is there still somebody to answer, who was not answered? */
   get isOpen(): boolean {
-    const { response } = this;
-    return !response.destroyed && !response.writableEnded && response.socket !== null;
+    const { request, response } = this;
+    return !response.destroyed && !response.writableEnded && !request.socket.destroyed;
   }
 
   json(status: number, body: string, headers: Record<string, string> = {}): void {
     const { request, response, requestId } = this;
     // What is left of a request that was not read must not become the next one.
-    const close = hasBody(request) || status === 400 ? { connection: 'close' } : {};
+    const isUnread = hasBody(request) && !request.complete;
+    const close = isUnread || status === 400 ? { connection: 'close' } : {};
     const length = { 'content-length': String(Buffer.byteLength(body)) };
+    // A host's server has times of its own. One that is queued has the socket of another's answer.
+    if (this.place !== 'host') response.socket?.setTimeout(this.#options.slowTimeoutMs);
     response.writeHead(status, { ...jsonHead(requestId), ...length, ...close, ...headers });
     response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  /** 304: the client has it. */
+  notModified(headers: Record<string, string>): void {
+    this.response.writeHead(304, { ...headers, 'x-request-id': this.requestId }).end();
   }
 
   /** 204: the one answer that makes an EventSource stop. */

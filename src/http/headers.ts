@@ -51,6 +51,15 @@ export function acceptsGzip({ headers }: IncomingMessage): boolean {
   return (weights.get('gzip') ?? weights.get('x-gzip') ?? weights.get('*') ?? 0) > 0;
 }
 
+/** Has the client what is named by `id` (RFC 9110, 13.1.2: a weak tag is as good, `*` is any)? */
+export function matchesTag({ headers }: IncomingMessage, id: string): boolean {
+  const value = headers['if-none-match'];
+  if (value === undefined) return false;
+  if (value.trim() === '*') return true;
+  const tags = value.matchAll(/(?:^|,)\s*(?:W\/)?"([^"]*)"\s*(?=,|$)/g);
+  return [...tags].some(([, tag]) => tag === id);
+}
+
 /** Does a request announce a body? */
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;

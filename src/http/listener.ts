@@ -64,8 +64,8 @@ export class Listener {
     server.on('connection', door.onConnection);
     server.on('checkExpectation', onRequest); // an expectation may be left unmet: RFC 9110, 10.1.1
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-      // Into a stream that runs nothing may be written.
-      if (handler.isStreaming(socket) || !socket.writable) socket.destroy();
+      // Into a stream that runs, or before the answer to a wait, nothing may be written.
+      if (handler.isHeld(socket) || !socket.writable) socket.destroy();
       else refuseRaw(error, socket, metrics);
     });
     server.on('error', (error) => log.error('server error', { error: error.message }));

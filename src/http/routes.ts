@@ -6,43 +6,93 @@ import type { Refusal } from '../core/errors.ts';
 /** What a request is for. */
 export type Route =
   | { readonly kind: 'stream'; readonly runId: string; readonly query: URLSearchParams }
+  | { readonly kind: 'wait'; readonly runId: string; readonly timeoutMs: number }
+  | { readonly kind: 'status' | 'poke' | 'publish'; readonly runId: string }
+  | { readonly kind: 'webhook' }
   | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
+/** For a stream of a run. */
+export type StreamRoute = Extract<Route, { kind: 'stream' }>;
+/** For the end of a run. */
+export type WaitRoute = Extract<Route, { kind: 'wait' }>;
+
+/** Routes that are there only where somebody has set them up. */
+export interface Offers {
+  readonly publish: boolean;
+  readonly webhooks: boolean;
+}
+
+const NONE: Offers = { publish: false, webhooks: false };
 
 /** Alive, whatever upstream does; taking new streams; and alive with the numbers of the moment. */
 const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new Map([
   ['/livez', 'live'], ['/readyz', 'ready'], ['/healthz', 'health'],
   ['/metrics', 'metrics'],
 ]);
-const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
+/** What names a run. */
+export const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
+/** `stream` by itself is no run: that path is for streams of several. */
+const RUN_PATH = /^\/v1\/runs\/(?:(.*)\/(stream|wait|poke)|(?!stream$)([^/]+))$/s;
+const METHODS: Readonly<Record<string, readonly string[]>> = {
+  stream: ['GET'], wait: ['GET'], poke: ['POST'], status: ['GET', 'HEAD'],
+};
+
+const DEFAULT_WAIT_S = 60;
+const MAX_WAIT_S = 120;
 
 /**
  * The target is taken as it was sent: `new URL` would fold `%2e%2e` away and let `//host` swap
  * the host. Absolute-form is accepted, as RFC 9112 (3.2.2) demands; its authority means nothing.
  */
-export function parseRoute(method: string, target: string): Route {
+export function parseRoute(method: string, target: string, offers = NONE): Route {
   const local = target.replace(/^https?:\/\/[^/?#]*/i, '');
   const [path = '', ...rest] = local.split('?');
   const probe = PROBES.get(path);
   if (probe !== undefined) return allow(method, ['GET', 'HEAD']) ?? { kind: probe };
-  const [, segment] = /^\/v1\/runs\/(.*)\/stream$/s.exec(path) ?? [];
-  if (segment === undefined) {
-    return { kind: 'refused', refusal: refuse('NOT_FOUND', { error: 'There is nothing here' }) };
+  if (path === '/v1/webhooks/runs' && offers.webhooks) {
+    return allow(method, ['POST']) ?? { kind: 'webhook' };
   }
-  const runId = decodeOnce(segment);
+  const [isRun, parent, name = 'status', whole] = RUN_PATH.exec(path) ?? [];
+  if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
+  const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
+  const runId = decodeOnce(parent ?? whole ?? '');
+  return allow(method, methods)
+    ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));
+}
+
+function routeOf(kind: string, runId: string | undefined, query: URLSearchParams): Route {
   if (runId === undefined || !RUN_ID.test(runId)) {
-    const error = `runId must match ${RUN_ID.source}`;
-    return allow(method, ['GET'])
-      ?? { kind: 'refused', refusal: refuse('VALIDATION_ERROR', { error }) };
+    return refused(refuse('VALIDATION_ERROR', { error: `runId must match ${RUN_ID.source}` }));
   }
-  return allow(method, ['GET'])
-    ?? { kind: 'stream', runId, query: new URLSearchParams(rest.join('?')) };
+  switch (kind) {
+    case 'stream':
+      return { kind, runId, query };
+    case 'wait': {
+      const timeoutMs = readTimeout(query);
+      const error = `timeout is whole seconds from 1 to ${MAX_WAIT_S}`;
+      return timeoutMs === undefined
+        ? refused(refuse('VALIDATION_ERROR', { error })) : { kind, runId, timeoutMs };
+    }
+    case 'poke': case 'publish':
+      return { kind, runId };
+    default:
+      return { kind: 'status', runId };
+  }
+}
+
+/** Milliseconds. */
+function readTimeout(query: URLSearchParams): number | undefined {
+  const [given = String(DEFAULT_WAIT_S), another] = query.getAll('timeout');
+  const seconds = /^[1-9]\d{0,2}$/.test(given) ? Number(given) : Infinity;
+  return another === undefined && seconds <= MAX_WAIT_S ? seconds * 1000 : undefined;
 }
 
 function allow(method: string, methods: readonly string[]): Route | undefined {
   if (methods.includes(method)) return undefined;
   return { kind: 'refused', refusal: refuse('METHOD_NOT_ALLOWED'), allow: methods.join(', ') };
 }
+
+const refused = (refusal: Refusal): Route => ({ kind: 'refused', refusal });
 
 function decodeOnce(segment: string): string | undefined {
   try {

@@ -6,11 +6,14 @@ import type { Metrics } from '../core/metrics.ts';
 import { MultiMap } from '../core/multimap.ts';
 import type { Admitted, RunSource } from '../core/run-source.ts';
 import { Channel } from './channel.ts';
+import type { CloseReason, Follower, FollowerOwner } from './follower.ts';
 import { Subscriber } from './subscriber.ts';
-import type { Client, CloseReason, SubscriberPolicy } from './subscriber.ts';
+import type { Client, SubscriberPolicy } from './subscriber.ts';
+import { Waiter } from './waiter.ts';
+import type { WaitingClient } from './waiter.ts';
 import { Wheel } from './wheel.ts';
 
-/** All streams of this process. */
+/** All streams and waits of this process. */
 export class Hub {
   readonly #source: RunSource;
   readonly #policy: SubscriberPolicy;
@@ -19,7 +22,7 @@ export class Hub {
   /** Mostly one a run; more when its id means different runs to different keys. */
   readonly #channels = new MultiMap<string, Channel>();
   /** Until their connections are gone, also those that have had their last event. */
-  readonly #subscribers = new Set<Subscriber>();
+  readonly #followers = new Set<Follower>();
   readonly #onEmpty: (() => void)[] = [];
 
   constructor(source: RunSource, policy: Omit<SubscriberPolicy, 'tally'>, metrics: Metrics) {
@@ -32,31 +35,39 @@ export class Hub {
       metrics.read('runcast_events_total', () => tally[event], event);
     }
     metrics.read('runcast_states_skipped_total', () => tally.skipped);
-    metrics.read('runcast_streams', () => this.#subscribers.size);
+    metrics.read('runcast_streams', () => this.#followers.size);
     metrics.read('runcast_runs', () => this.#channels.size);
     this.#wheel = new Wheel(policy.clock);
   }
 
-  /** Open connections, and runs followed by them. */
+  /** Open streams and waits, and runs followed by them. */
   get size(): { streams: number; runs: number } {
-    return { streams: this.#subscribers.size, runs: this.#channels.size };
+    return { streams: this.#followers.size, runs: this.#channels.size };
   }
 
   /** Streams the run to `client`: what is current at once, or only the end if it is over. */
   subscribe(admitted: Admitted, client: Client): void {
     const isOver = admitted.snapshot.terminal !== undefined;
     const channel = isOver ? undefined : this.#channel(admitted);
-    const subscriber = new Subscriber(admitted.key.value, client, this.#policy, this.#wheel, {
-      onLeave: (each) => channel?.leave(each),
-      onClosed: (each, reason) => {
-        admitted.leave?.();
-        this.#onClosed(each, reason);
-      },
-    });
-    this.#subscribers.add(subscriber);
-    this.#metrics.count('runcast_streams_opened_total');
-    if (channel === undefined) subscriber.finish(stateFrame(admitted.snapshot));
-    else channel.join(admitted, subscriber, client.lastEventId);
+    const owner = this.#owner(admitted, channel);
+    const { key } = admitted;
+    const subscriber = new Subscriber(key.value, client, this.#policy, this.#wheel, owner);
+    this.#enter(subscriber);
+    if (channel === undefined) return subscriber.finish(stateFrame(admitted.snapshot));
+    channel.join(admitted, subscriber);
+    return subscriber.start(channel.frame, client.lastEventId);
+  }
+
+  /** Waits for the end of the run, which is not over; answers at once in no case. */
+  wait(admitted: Admitted, client: WaitingClient): Waiter {
+    const channel = this.#channel(admitted);
+    const { clock, random } = this.#policy;
+    const parts = { clock, random, wheel: this.#wheel, newest: () => channel.snapshot };
+    const owner = this.#owner(admitted, channel);
+    const waiter = new Waiter(admitted.key.value, client, { ...parts, owner });
+    this.#enter(waiter);
+    channel.join(admitted, waiter);
+    return waiter;
   }
 
   /**
@@ -64,14 +75,14 @@ export class Hub {
    * clients do not come back all at once. Resolves when the last connection is gone.
    */
   async drain(windowMs: number): Promise<void> {
-    for (const subscriber of this.#subscribers) subscriber.drain(windowMs);
-    if (this.#subscribers.size === 0) return;
+    for (const follower of this.#followers) follower.drain(windowMs);
+    if (this.#followers.size === 0) return;
     await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
   }
 
   /** Cuts every connection now. */
   destroy(): void {
-    for (const subscriber of [...this.#subscribers]) subscriber.destroy();
+    for (const follower of [...this.#followers]) follower.destroy();
   }
 
   #channel(admitted: Admitted): Channel {
@@ -84,10 +95,25 @@ export class Hub {
     return channel;
   }
 
-  #onClosed(subscriber: Subscriber, reason: CloseReason): void {
+  #owner(admitted: Admitted, channel: Channel | undefined): FollowerOwner {
+    return {
+      onLeave: (each) => channel?.leave(each),
+      onClosed: (each, reason) => {
+        admitted.leave?.();
+        this.#onClosed(each, reason);
+      },
+    };
+  }
+
+  #enter(follower: Follower): void {
+    this.#followers.add(follower);
+    this.#metrics.count('runcast_streams_opened_total');
+  }
+
+  #onClosed(follower: Follower, reason: CloseReason): void {
     this.#metrics.count('runcast_streams_closed_total', reason);
-    this.#subscribers.delete(subscriber);
-    if (this.#subscribers.size > 0) return;
+    this.#followers.delete(follower);
+    if (this.#followers.size > 0) return;
     for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 }

@@ -7,8 +7,10 @@
  */
 
 import type { Clock } from '../core/clock.ts';
-import { NO_ID, pingFrame, retryLine, timeoutFrame } from '../core/frame.ts';
+import type { Refusal } from '../core/errors.ts';
+import { NO_ID, lossFrame, pingFrame, retryLine, timeoutFrame } from '../core/frame.ts';
 import type { EventName, Frame } from '../core/frame.ts';
+import type { CloseReason, Follower, FollowerOwner } from './follower.ts';
 import type { Sink, SinkListener } from './sink.ts';
 import type { Sleeper, Wheel } from './wheel.ts';
 
@@ -26,17 +28,6 @@ export interface SubscriberPolicy {
 
 /** Plain numbers: they are counted on the way of every event. */
 export type Tally = Record<EventName | 'skipped', number>;
-
-/** Why a stream's connection is gone. */
-export type CloseReason = EventName | 'slow' | 'client';
-
-/** What a subscriber tells its channel and its hub. */
-export interface SubscriberOwner {
-  /** It wants no more frames: its last one is chosen, or it is gone. Comes once. */
-  onLeave(subscriber: Subscriber): void;
-  /** Its connection is gone. Comes once, after `onLeave`. */
-  onClosed(subscriber: Subscriber, reason: CloseReason): void;
-}
 
 /** Who joins: the connection, and what the request said. */
 export interface Client {
@@ -62,14 +53,14 @@ const OPEN: State = { kind: 'open' };
 const CLOSED: State = { kind: 'closed' };
 
 /** One stream. */
-export class Subscriber implements SinkListener, Sleeper {
+export class Subscriber implements Follower, SinkListener, Sleeper {
   readonly key: string;
-  readonly requestId: string;
+  readonly #requestId: string;
   slot = -1;
   readonly #sink: Sink;
   readonly #policy: SubscriberPolicy;
   readonly #wheel: Wheel;
-  readonly #owner: SubscriberOwner;
+  readonly #owner: FollowerOwner;
   #state: State = OPEN;
   /** Of the state last written. */
   #lastId = NO_ID;
@@ -83,10 +74,10 @@ export class Subscriber implements SinkListener, Sleeper {
   #reason: CloseReason = 'client';
 
   constructor(
-    key: string, client: Client, policy: SubscriberPolicy, wheel: Wheel, owner: SubscriberOwner,
+    key: string, client: Client, policy: SubscriberPolicy, wheel: Wheel, owner: FollowerOwner,
   ) {
     this.key = key;
-    this.requestId = client.requestId;
+    this.#requestId = client.requestId;
     this.#sink = client.sink;
     this.#policy = policy;
     this.#wheel = wheel;
@@ -110,7 +101,6 @@ export class Subscriber implements SinkListener, Sleeper {
     this.#reschedule();
   }
 
-  /** A newer state. */
   offer(frame: Frame): void {
     const state = this.#state;
     if (state.kind === 'open') this.#write(frame);
@@ -132,13 +122,17 @@ export class Subscriber implements SinkListener, Sleeper {
     if (isOpen) this.onDrain();
   }
 
-  /** Ends without a verdict: the client is to come back, to whoever serves it then. */
+  lose(runId: string, { error, code }: Refusal): void {
+    const requestId = this.#requestId;
+    const facts = { runId, errorMessage: error, error, code, retryable: false, requestId };
+    this.finish(lossFrame(this.lastId, facts));
+  }
+
   sendAway(): void {
     const { clock } = this.#policy;
     this.finish(pingFrame(this.#lastId, clock.wallNow(), this.#retryMs()));
   }
 
-  /** The process goes down: {@link sendAway} is due within `windowMs`, at a random moment. */
   drain(windowMs: number): void {
     if (this.#isDraining) return;
     const { clock, random } = this.#policy;

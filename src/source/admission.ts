@@ -9,7 +9,7 @@ import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Metrics } from '../core/metrics.ts';
-import type { Admission, ApiKey, Refused } from '../core/run-source.ts';
+import type { Admission, ApiKey, Purpose, Refused } from '../core/run-source.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
 import { Memory } from './memory.ts';
 
@@ -33,6 +33,13 @@ interface Denial {
   readonly refusal: Refusal;
 }
 
+/** What a live poller knows. */
+export interface Live {
+  readonly snapshot: Snapshot;
+  /** When it came (monotonic ms). Polls come an interval apart, so between two it is fresh. */
+  readonly seenAt: number;
+}
+
 /** What admissions need of their surroundings. */
 export interface AdmissionPolicy {
   readonly clock: Clock;
@@ -40,8 +47,8 @@ export interface AdmissionPolicy {
   /** A state this young is shown to a newcomer without asking again: one poll interval. */
   readonly freshMs: number;
   fetch(runId: string, key: ApiKey, known: Reading | undefined): Promise<Answer>;
-  /** The newest state of a live poller that serves `key`, to which `shown` was shown. */
-  live(shown: Shown): Snapshot | undefined;
+  /** Of a live poller that serves `key`, to which `shown` was shown. */
+  live(shown: Shown): Live | undefined;
   /** Upstream has just shown the run to a newcomer. */
   onShown(shown: Shown): void;
 }
@@ -64,9 +71,9 @@ export class Admissions {
     return { pending: this.#pending.size, proofs: this.#yes.size + this.#no.size };
   }
 
-  async admit(runId: string, key: ApiKey): Promise<Admission> {
+  async admit(runId: string, key: ApiKey, purpose: Purpose = 'follow'): Promise<Admission> {
     const name = nameOf(runId, key);
-    const remembered = this.#remembered(name);
+    const remembered = this.#remembered(name, purpose);
     if (remembered !== undefined) return remembered;
     const pending = this.#pending.get(name);
     if (pending !== undefined) return pending;
@@ -117,16 +124,19 @@ export class Admissions {
     this.#yes.set(name, yes, yes.provedAt + YES_MS, charsOf(yes.shown));
   }
 
-  #remembered(name: string): Admission | undefined {
+  #remembered(name: string, purpose: Purpose): Admission | undefined {
     const denial = this.#no.get(name);
     if (denial !== undefined) return refused(denial.refusal);
     const shown = this.#yes.get(name)?.shown;
     if (shown === undefined) return undefined;
-    const { snapshot } = shown.reading;
     const { clock, freshMs, live } = this.#policy;
-    const isFresh = snapshot.terminal !== undefined || clock.now() - shown.askedAt < freshMs;
-    const newest = live(shown) ?? (isFresh ? snapshot : undefined);
-    return newest && admitted(shown, newest);
+    const lives = live(shown);
+    // Who is going to follow hears of what is newer as soon as the poller does.
+    if (lives !== undefined && purpose === 'follow') return admitted(shown, lives.snapshot);
+    const { snapshot, seenAt } = lives
+      ?? { snapshot: shown.reading.snapshot, seenAt: shown.askedAt };
+    const isFresh = snapshot.terminal !== undefined || clock.now() - seenAt < freshMs;
+    return isFresh ? admitted(shown, snapshot) : undefined;
   }
 
   async #ask(runId: string, key: ApiKey): Promise<Admission> {
@@ -140,7 +150,7 @@ export class Admissions {
         onShown(shown);
         const denial = this.#no.get(nameOf(runId, key));
         if (denial !== undefined) return refused(denial.refusal);
-        return admitted(shown, live(shown) ?? answer.reading.snapshot);
+        return admitted(shown, live(shown)?.snapshot ?? answer.reading.snapshot);
       }
       case 'refused':
         this.deny(runId, key, answer.refusal, askedAt);

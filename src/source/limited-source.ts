@@ -8,7 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type {
-  Admission, Admitted, ApiKey, Refused, RunObserver, RunSource, Watch,
+  Admission, Admitted, ApiKey, Purpose, Refused, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
 
 /** Machine-wide: over all workers. */
@@ -54,7 +54,9 @@ export class LimitedSource implements RunSource {
     return { streams: this.#streams, runs: this.#ofRun.size };
   }
 
-  async admit(runId: string, key: ApiKey): Promise<Admission> {
+  /** A look takes no place: nothing stays behind. */
+  async admit(runId: string, key: ApiKey, purpose: Purpose = 'follow'): Promise<Admission> {
+    if (purpose === 'look') return this.#inner.admit(runId, key, purpose);
     const before = this.#check(runId, key);
     if (before !== undefined) return before;
     const admission = await this.#inner.admit(runId, key);

@@ -48,12 +48,15 @@ export class Poller {
   #reading: Reading;
   /** When the request was sent whose answer is the newest one taken in. */
   #askedAt: number;
+  /** When that answer came. */
+  #seenAt: number;
 
   constructor(first: Shown, policy: PollerPolicy, owner: PollerOwner) {
     const { runId, key, reading, askedAt } = first;
     this.runId = runId;
     this.#reading = reading;
     this.#askedAt = askedAt;
+    this.#seenAt = askedAt;
     this.#policy = policy;
     this.#owner = owner;
     this.#rotation.add(key);
@@ -71,6 +74,11 @@ export class Poller {
   /** When its state was asked for. */
   get askedAt(): number {
     return this.#askedAt;
+  }
+
+  /** When its state came. */
+  get seenAt(): number {
+    return this.#seenAt;
   }
 
   /** Of all who watch. */
@@ -104,6 +112,7 @@ export class Poller {
       return;
     }
     this.#askedAt = Math.max(askedAt, this.#askedAt);
+    this.#seenAt = this.#policy.clock.now();
     const changed = snapshot.id !== this.snapshot.id;
     this.#reading = reading;
     if (snapshot.terminal !== undefined) this.#end();
@@ -112,8 +121,10 @@ export class Poller {
   }
 
   /** A state that came without being asked for is as good as a poll: the next one can wait. */
-  push(shown: Shown): void {
-    this.take(shown);
+  push(reading: Reading): void {
+    const [key] = this.keys;
+    if (key === undefined) return;
+    this.take({ runId: this.runId, key, reading, askedAt: this.#policy.clock.now() });
     this.#schedule.putOff();
   }
 

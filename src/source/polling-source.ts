@@ -5,10 +5,12 @@
 
 import type { Clock } from '../core/clock.ts';
 import type { Logger } from '../core/log.ts';
+import { isSameRun } from '../core/execution.ts';
+import type { Snapshot } from '../core/execution.ts';
 import { MultiMap } from '../core/multimap.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type {
-  Admission, Admitted, ApiKey, RunObserver, RunSource, Watch,
+  Admission, Admitted, ApiKey, Purpose, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
 import { Admissions } from './admission.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
@@ -53,7 +55,7 @@ export class PollingSource implements RunSource {
     this.#admissions = new Admissions({
       clock, metrics, freshMs: pollIntervalMs,
       fetch: async (...asked) => this.#settled(await api.prove(...asked), asked[1]),
-      live: (shown) => this.#find(shown)?.snapshot,
+      live: (shown) => this.#find(shown),
       onShown: (shown) => this.#find(shown)?.take(shown),
     });
     this.#policy = {
@@ -86,8 +88,8 @@ export class PollingSource implements RunSource {
     return { pollers, ...this.#admissions.size };
   }
 
-  admit(runId: string, key: ApiKey): Promise<Admission> {
-    return this.#admissions.admit(runId, key);
+  admit(runId: string, key: ApiKey, purpose?: Purpose): Promise<Admission> {
+    return this.#admissions.admit(runId, key, purpose);
   }
 
   watch(admitted: Admitted, observer: RunObserver): Watch {
@@ -97,6 +99,29 @@ export class PollingSource implements RunSource {
       ?? { runId, key, reading: { bodyDigest: undefined, snapshot }, askedAt: -Infinity };
     const poller = this.#find(shown) ?? this.#start(shown);
     return poller.watch(admitted, observer);
+  }
+
+  /** There may be news of the run: whoever follows it asks. False: nobody does. */
+  poke(runId: string): boolean {
+    for (const poller of this.#pollers.get(runId)) poller.poke();
+    return this.#pollers.has(runId);
+  }
+
+  /**
+   * A state that came without being asked for. It reaches only those who follow this very run, by
+   * what proves two runs the same. Where that is missing, nothing is known of whose it is: the run
+   * is asked for instead; unless it is `isOurs` to say, and there is but one that it can be of.
+   */
+  push(snapshot: Snapshot, isOurs: boolean): void {
+    const pollers = [...this.#pollers.get(snapshot.runId)];
+    const isOnly = pollers.length === 1;
+    for (const poller of pollers) {
+      const { identity } = poller.snapshot;
+      const isNameless = snapshot.identity === undefined;
+      if (isSameRun(poller.snapshot, snapshot)) this.#push(poller, snapshot);
+      else if (isNameless && isOurs && isOnly) this.#push(poller, { ...snapshot, identity });
+      else if (isNameless || identity === undefined) poller.poke();
+    }
   }
 
   close(): void {
@@ -119,6 +144,12 @@ export class PollingSource implements RunSource {
     if (this.#isClosed) poller.close();
     else this.#options.driver.onStarted(poller);
     return poller;
+  }
+
+  #push(poller: Poller, snapshot: Snapshot): void {
+    const [key] = poller.keys;
+    if (key === undefined) return;
+    poller.push(this.#firstEnd({ bodyDigest: undefined, snapshot }, key));
   }
 
   #settled(answer: Answer, key: ApiKey): Answer {

@@ -75,13 +75,12 @@ export class Upstream {
   }
 
   /** `GET` of one run with one key. `runId` is already known to be plain. Never rejects. */
-  get(runId: string, key: ApiKey, extra: Extra = {}): Promise<Exchange> {
-    const bearer = key.header === 'authorization';
+  get(runId: string, key: ApiKey | undefined, extra: Extra = {}): Promise<Exchange> {
     const headers = {
       'accept': 'application/json',
       'accept-encoding': 'identity',
       'user-agent': `runcast/${VERSION}`,
-      [key.header]: bearer ? `Bearer ${key.value}` : key.value,
+      ...key === undefined ? {} : keyHeader(key),
       ...extra.etag === undefined ? {} : { 'if-none-match': extra.etag },
     };
     const { url, path } = this.#options;
@@ -163,4 +162,8 @@ export class Upstream {
     response.on('close', () => settle({ kind: 'broken', why: 'cut short' }));
     return undefined;
   }
+}
+
+function keyHeader({ header, value }: ApiKey): http.OutgoingHttpHeaders {
+  return { [header]: header === 'authorization' ? `Bearer ${value}` : value };
 }

@@ -78,10 +78,16 @@ describe('a worker that asks', () => {
   it('sends run and key as they came, and gives each question its own number', () => {
     const worker = new Worker();
     void worker.source.admit(RUN, apiKey('lma_a'));
-    void worker.source.admit(RUN, { value: 'lma_b', header: 'authorization' });
+    void worker.source.admit(RUN, { value: 'lma_b', header: 'authorization' }, 'look');
     assert.deepEqual(worker.sent, [
-      { kind: 'admit', n: 1, runId: RUN, key: { value: 'lma_a', header: 'x-api-key' } },
-      { kind: 'admit', n: 2, runId: RUN, key: { value: 'lma_b', header: 'authorization' } },
+      {
+        kind: 'admit', n: 1, runId: RUN, key: { value: 'lma_a', header: 'x-api-key' },
+        purpose: 'follow',
+      },
+      {
+        kind: 'admit', n: 2, runId: RUN, key: { value: 'lma_b', header: 'authorization' },
+        purpose: 'look',
+      },
     ]);
   });
 

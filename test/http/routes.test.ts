@@ -103,7 +103,7 @@ describe('the stream of a run', () => {
       '/v1//runs/r1/stream', '/v1/./runs/r1/stream', '/../v1/runs/r1/stream',
       '/x/v1/runs/r1/stream', '/v1/x/../runs/r1/stream', '/V1/runs/r1/stream',
       '/v1/Runs/r1/stream', '/v1/runs/r1/Stream',
-      '/v2/runs/r1/stream', '/v1/%72uns/r1/stream', '/v1/runs/r1/%73tream', '/v1/runs/r1%2fstream',
+      '/v2/runs/r1/stream', '/v1/%72uns/r1/stream', '/v1/runs/r1/%73tream', '/v1/runs/',
       '/v1%2fruns/r1/stream', '/v1/runs/r1/stream/', '/v1/runs/r1/stream//',
       '/v1/runs/r1/stream/x', '/v1/runs/r1/stream%2f', '/v1/runs/r1/streams', '/v1/run/r1/stream',
       '/v1/runs/r1/stream.json', '/v1/runs/r1/stream;x', '/v1/runs/r1/stream#x',

@@ -23,9 +23,10 @@ export class Lab {
   readonly fed: Shown[] = [];
   /** The newest state of a poller that serves everybody; undefined: there is none. */
   live: Snapshot | undefined;
+  liveSeenAt = 0;
   readonly admissions = new Admissions({
     clock: this.clock, metrics: new Metrics(), freshMs: FRESH_MS, fetch: this.fetch.fetch,
-    live: () => this.live,
+    live: () => this.live && { snapshot: this.live, seenAt: this.liveSeenAt },
     onShown: (shown) => this.fed.push(shown),
   });
 

@@ -153,17 +153,25 @@ export class TestGateway {
 
   /** The answer to a client that knows nothing of streams. */
   ask(runId: string, options: JoinOptions & { readonly method?: string } = {}): Promise<Answered> {
-    const { key = KEY, headers, query, method = 'GET' } = options;
-    const all = { accept: 'application/json', 'x-api-key': key, ...headers };
+    const { key = KEY, headers, query = '', method = 'GET' } = options;
+    return this.call(method, `/v1/runs/${runId}/stream${query}`, { ...headers, 'x-api-key': key });
+  }
+
+  /** The answer to any request. An `x-api-key` is the caller's to send. */
+  call(
+    method: string, path: string, headers: OutgoingHttpHeaders = {}, body?: string | Buffer,
+  ): Promise<Answered> {
+    const all = { accept: 'application/json', ...headers };
     const answered = new Promise<Answered>((resolve, reject) => {
-      const req = request(this.url(runId, query), { method, headers: all, agent: false }, (res) => {
+      const options = { method, headers: all, agent: false };
+      const req = request(this.origin + path, options, (res) => {
         const { statusCode = 0, headers: received } = res;
         text(res).then((body) => resolve({ status: statusCode, headers: received, text: body }))
           .catch(reject);
       });
-      req.on('error', reject).end();
+      req.on('error', reject).end(body);
     });
-    return within(10_000, `an answer for ${runId}`, answered);
+    return within(10_000, `an answer to ${method} ${path}`, answered);
   }
 
   /** `n` polls of a run that somebody watches, answers included. */
