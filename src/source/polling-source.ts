@@ -62,6 +62,7 @@ export class PollingSource implements RunSource {
       clock, random, pollIntervalMs,
       turn: (...wanted) => api.turn(...wanted),
       restMs: (...of) => driver.restMs(...of),
+      provedKey: (poller) => driver.provedKey(poller),
       fetch: async (...asked) => {
         metrics.count('runcast_polls_total');
         return this.#settled(await driver.ask(...asked), asked[1]);
@@ -74,6 +75,7 @@ export class PollingSource implements RunSource {
       },
       onRefused: (...refused) => this.#admissions.deny(...refused),
       onLeft: (shown) => this.#admissions.settle(shown),
+      onKeys: (poller) => driver.onKeys(poller),
       onThrown: (error) => options.log.error('an observer threw', { error: String(error) }),
       onEnded: (poller) => {
         this.#pollers.delete(poller.runId, poller);
@@ -142,7 +144,8 @@ export class PollingSource implements RunSource {
     const poller = new Poller(shown, this.#policy, this.#owner);
     this.#pollers.add(shown.runId, poller);
     if (this.#isClosed) poller.close();
-    else this.#options.driver.onStarted(poller);
+    else this.#options.driver.onStarted(poller, (answer, ...of) =>
+      poller.hear(this.#settled(answer, of[0]), ...of));
     return poller;
   }
 
