@@ -16,6 +16,7 @@ import type { DemoApi } from './demo/run-api.ts';
 import { ComposedGateway, machineParts } from './gateway.ts';
 import type { Gateway } from './gateway.ts';
 import type { Settings } from './options.ts';
+import { MAX_STREAMS } from './source/stream-driver.ts';
 import { MAX_SOCKETS } from './source/upstream.ts';
 
 /** Of a second signal, which ends it now: 128 and the number of the signal, as shells have it. */
@@ -98,7 +99,8 @@ async function startDemo(key: string): Promise<DemoApi> {
 }
 
 function inThisProcess(settings: Settings, log: Logger): Gateway {
-  const maxSockets = socketBudget(MAX_SOCKETS);
+  const streams = settings.sourceKind === 'stream' ? MAX_STREAMS : 0;
+  const maxSockets = socketBudget(MAX_SOCKETS + streams);
   return new ComposedGateway({ ...machineParts(settings, log), maxSockets });
 }
 

@@ -28,6 +28,7 @@ import { PollDriver } from './source/driver.ts';
 import type { Driver, DriverOptions } from './source/driver.ts';
 import { PollingSource } from './source/polling-source.ts';
 import { RunApi } from './source/run-api.ts';
+import { StreamDriver } from './source/stream-driver.ts';
 import { SigningKeys } from './source/signing-keys.ts';
 import type { KeyPlace } from './source/signing-keys.ts';
 import { Upstream } from './source/upstream.ts';
@@ -129,7 +130,9 @@ function driverFor({ sourceKind }: Settings, options: DriverOptions): Driver {
   switch (sourceKind) {
     case 'wait':
       return new WaitDriver(options);
-    case 'list': case 'stream': case 'poll':
+    case 'stream':
+      return new StreamDriver(options, Math.random);
+    case 'list': case 'poll':
       return new PollDriver(options);
   }
 }

@@ -193,6 +193,10 @@ export function settle(values: Record<string, unknown>, problems: string[]): Set
   if (both.length > 0) {
     problems.push(`complete-on and error-on: got ${both.join(', ')} in both, expected each once`);
   }
+  const { sourceKind, upstreamPath } = settings;
+  if (sourceKind !== 'poll' && upstreamPath.includes('?')) {
+    problems.push(`upstream-path: got a ? in it, expected none with source ${sourceKind}`);
+  }
   if (problems.length > 0) throw new GatewayError('INVALID_OPTIONS', problems);
   const { completeOn, errorOn } = settings;
   return Object.freeze({

@@ -41,8 +41,16 @@ export type Parsed =
 /** Deeper nesting is refused: readers in other languages give up on it (PHP at 512). */
 export const MAX_DEPTH = 512;
 
-/** An upstream body into a snapshot, or why it is none. Never throws. */
-export function parseExecution(runId: string, body: Buffer, mapping: StatusMapping): Parsed {
+/**
+ * What the bytes are of. In an answer the run is looked for in `data` first, in an event of a
+ * stream first in the whole: a run may have a `data` with a status of its own.
+ */
+export type Form = 'answer' | 'event';
+
+/** Upstream's bytes into a snapshot, or why they are none. Never throws. */
+export function parseExecution(
+  runId: string, body: Buffer, mapping: StatusMapping, form: Form = 'answer',
+): Parsed {
   if (!isUtf8(body)) return invalid('not UTF-8');
   const text = (hasBom(body) ? body.subarray(3) : body).toString('utf8');
   const root = parseObject(text);
@@ -50,8 +58,10 @@ export function parseExecution(runId: string, body: Buffer, mapping: StatusMappi
   const { span, depth } = scan(text);
   if (depth > MAX_DEPTH) return invalid(`nested deeper than ${MAX_DEPTH}`);
 
-  const enveloped = execution(root['data'], mapping);
-  const run = enveloped ?? execution(root, mapping);
+  const bare = execution(root, mapping);
+  const isBare = form === 'event' && bare !== undefined;
+  const enveloped = isBare ? undefined : execution(root['data'], mapping);
+  const run = enveloped ?? bare;
   if (run === undefined) return invalid(`no string "${mapping.statusField}"`);
   const value = enveloped === undefined ? text : text.slice(span.start, span.end);
   const data = value.replace(/[\r\n]+/g, '').trim();

@@ -11,7 +11,7 @@ import type { ErrorCode, Refusal } from '../core/errors.ts';
 import { parseExecution } from '../core/execution.ts';
 import type { Snapshot, StatusMapping } from '../core/execution.ts';
 import type { ApiKey } from '../core/run-source.ts';
-import type { Exchange } from './upstream.ts';
+import type { Exchange } from './exchange.ts';
 
 /** A state as it was read, and which bytes it came from: the same bytes are the same state. */
 export interface Reading {
@@ -37,6 +37,9 @@ export type Answer =
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   /** Anything that a later try may mend; the refusal is for those who are still waiting. */
   | { readonly kind: 'trouble'; readonly refusal: Refusal; readonly why: string };
+
+/** Upstream's trouble. */
+export type Trouble = Extract<Answer, { kind: 'trouble' }>;
 
 /** What was asked, and what was known then. */
 export interface Question {
@@ -140,6 +143,13 @@ function readEnvelope(body: Buffer): { error?: unknown; code?: unknown } | undef
   }
 }
 
-function trouble(code: ErrorCode, why: string, over: Partial<Refusal> = {}): Answer {
+/** 404 and other answers that a run API gives to a path that it does not know. */
+export function isNoRoute(answer: Answer): boolean {
+  if (answer.kind === 'refused') return answer.refusal.status === 404;
+  return answer.kind === 'trouble' && /^status (?:4(?!08|25|29)\d\d|501)$/.test(answer.why);
+}
+
+/** Not what was asked for, but it may be yet. */
+export function trouble(code: ErrorCode, why: string, over: Partial<Refusal> = {}): Trouble {
   return { kind: 'trouble', refusal: refuse(code, over), why };
 }

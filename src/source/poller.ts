@@ -18,7 +18,9 @@ import type { SchedulePolicy } from './schedule.ts';
 /** What a poller needs of its surroundings. */
 export interface PollerPolicy extends SchedulePolicy {
   /** From the answer to a request that was sent at `askedAt` to the next routine one. */
-  restMs(poller: Poller, askedAt: number): number;
+  restMs(poller: Poller, askedAt: number, answer: Answer): number;
+  /** Of its keys, one that is proved all the time without polls. */
+  provedKey(poller: Poller): string | undefined;
   /** One request to upstream, whose turn it is. Never rejects. */
   fetch(runId: string, key: ApiKey, known: Reading | undefined): Promise<Answer>;
 }
@@ -31,6 +33,8 @@ export interface PollerOwner {
   onRefused(runId: string, key: ApiKey, refusal: Refusal, askedAt: number): boolean;
   /** Nobody watches with this key any more, or the run is over: the newest that it may know. */
   onLeft(shown: Shown): void;
+  /** A key came, or one left and others are there still. */
+  onKeys(poller: Poller): void;
   /** An observer threw; it is told nothing more. */
   onThrown(error: unknown): void;
   /** No more polls: the run is over, or nobody watches any more. */
@@ -69,11 +73,6 @@ export class Poller {
 
   get snapshot(): Snapshot {
     return this.#reading.snapshot;
-  }
-
-  /** When its state was asked for. */
-  get askedAt(): number {
-    return this.#askedAt;
   }
 
   /** When its state came. */
@@ -125,7 +124,26 @@ export class Poller {
     const [key] = this.keys;
     if (key === undefined) return;
     this.take({ runId: this.runId, key, reading, askedAt: this.#policy.clock.now() });
-    this.#schedule.putOff();
+    this.#schedule.putOff(this.#policy.pollIntervalMs);
+  }
+
+  /** See {@link Schedule.putOff}. */
+  putOff(delayMs: number): void {
+    this.#schedule.putOff(delayMs);
+  }
+
+  /** See {@link Schedule.hurry}. */
+  hurry(delayMs: number): void {
+    this.#schedule.hurry(delayMs);
+  }
+
+  /** What `key` was told of the run without a poll. When the next one is due stays as it is. */
+  hear(answer: Answer, key: ApiKey, askedAt: number): void {
+    if (this.#schedule.isOver) return;
+    if (answer.kind === 'refused') this.#onRefused(answer.refusal, key, askedAt);
+    if (answer.kind !== 'state') return;
+    this.#rotation.found(key.value);
+    this.#owner.onProved({ runId: this.runId, key, reading: answer.reading, askedAt }, this);
   }
 
   /** There may be news: see {@link Schedule.poke}. */
@@ -137,18 +155,20 @@ export class Poller {
   lose(key: string, loss: Loss): void {
     this.#rotation.delete(key);
     for (const watch of [...this.#watches]) watch.lose(key, loss);
-    this.#endIfUnwatched();
+    this.#onKeyGone();
   }
 
   holdTurn(key: ApiKey): void {
+    if (this.#rotation.has(key.value)) return;
     this.#rotation.add(key);
+    this.#owner.onKeys(this);
   }
 
   /** The end of one watch's interest in a key; another watch may hold it still. */
   dropTurn(key: string): void {
     for (const watch of this.#watches) if (watch.keys.has(key)) return;
     this.#leave(key);
-    this.#endIfUnwatched();
+    this.#onKeyGone();
   }
 
   forget(watch: PollerWatch): void {
@@ -182,12 +202,13 @@ export class Poller {
     this.#owner.onLeft({ runId, key: left, reading: this.#reading, askedAt: this.#askedAt });
   }
 
-  #endIfUnwatched(): void {
+  #onKeyGone(): void {
     if (this.#rotation.size === 0) this.#end();
+    else this.#owner.onKeys(this);
   }
 
   async #poll(): Promise<void> {
-    const key = this.#rotation.next();
+    const key = this.#rotation.next(this.#policy.provedKey(this));
     const askedAt = this.#policy.clock.now();
     const answer = await this.#policy.fetch(this.runId, key, this.#reading);
     this.#onAnswer(answer, key, askedAt);
@@ -195,12 +216,11 @@ export class Poller {
 
   #onAnswer(answer: Answer, key: ApiKey, askedAt: number): void {
     if (this.#schedule.isOver) return;
-    const restMs = this.#policy.restMs(this, askedAt);
+    const restMs = this.#policy.restMs(this, askedAt, answer);
     switch (answer.kind) {
       case 'state':
         this.#schedule.rest(restMs);
-        this.#rotation.found(key.value);
-        this.#owner.onProved({ runId: this.runId, key, reading: answer.reading, askedAt }, this);
+        this.hear(answer, key, askedAt);
         return;
       case 'refused': {
         const keys = this.#rotation.size;

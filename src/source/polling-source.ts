@@ -63,6 +63,7 @@ export class PollingSource implements RunSource {
       turn: (...wanted) => api.turn(...wanted),
       giveBack: () => api.giveBack(),
       restMs: (...of) => driver.restMs(...of),
+      provedKey: (poller) => driver.provedKey(poller),
       fetch: async (...asked) => {
         metrics.count('runcast_polls_total');
         return this.#settled(await driver.ask(...asked), asked[1]);
@@ -75,6 +76,7 @@ export class PollingSource implements RunSource {
       },
       onRefused: (...refused) => this.#admissions.deny(...refused),
       onLeft: (shown) => this.#admissions.settle(shown),
+      onKeys: (poller) => driver.onKeys(poller),
       onThrown: (error) => options.log.error('an observer threw', { error: String(error) }),
       onEnded: (poller) => {
         this.#pollers.delete(poller.runId, poller);
@@ -143,7 +145,8 @@ export class PollingSource implements RunSource {
     const poller = new Poller(shown, this.#policy, this.#owner);
     this.#pollers.add(shown.runId, poller);
     if (this.#isClosed) poller.close();
-    else this.#options.driver.onStarted(poller);
+    else this.#options.driver.onStarted(poller, (answer, ...of) =>
+      poller.hear(this.#settled(answer, of[0]), ...of));
     return poller;
   }
 

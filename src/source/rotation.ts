@@ -53,9 +53,10 @@ export class Rotation {
     return turn?.key;
   }
 
-  /** The key whose turn it is; it goes to the end. */
-  next(): ApiKey {
-    const [turn] = this.#turns.values();
+  /** The key whose turn it is; it goes to the end. `proved` has none while there are others. */
+  next(proved?: string): ApiKey {
+    const [first, second] = this.#turns.values();
+    const turn = first?.key.value === proved ? second ?? first : first;
     assert(turn, 'somebody watches');
     this.#turns.delete(turn.key.value);
     this.#turns.set(turn.key.value, turn);

@@ -14,10 +14,13 @@ import type { Answer, Reading } from './answer.ts';
 import { Budget } from './budget.ts';
 import type { Urgency } from './budget.ts';
 import { parseRetryAfter } from '../core/backoff.ts';
+import { EventStream } from './event-stream.ts';
+import type { StreamNews } from './event-stream.ts';
 import { Quota } from './quota.ts';
 import type { Rate } from './quota.ts';
 import { readAllowance } from './rate-limit.ts';
-import type { Exchange, Extra, Upstream } from './upstream.ts';
+import type { Exchange } from './exchange.ts';
+import type { Extra, Upstream } from './upstream.ts';
 
 /** What asking takes. */
 export interface RunApiOptions {
@@ -87,6 +90,39 @@ export class RunApi {
     return this.#ask(runId, key, known, {
       suffix: `/wait?timeout=${seconds}`, heldMs: seconds * 1000,
     });
+  }
+
+  /**
+   * Opens the run's event stream, for one who knows the state `lastId`. A place was taken. Tells
+   * nothing during the call, and nothing after the end. Gives how to close it.
+   */
+  follow(
+    runId: string, key: ApiKey, lastId: string, tell: (news: StreamNews) => void,
+  ): () => void {
+    const { upstream, mapping, clock, metrics } = this.#options;
+    const { maxBodyBytes } = upstream;
+    const question = { runId, key, mapping, maxBodyBytes, wallNow: clock.wallNow() };
+    const stream = new EventStream(question, (news) => {
+      if (news.kind === 'end') {
+        close();
+        if (news.end.kind === 'trouble') this.#report(news.end.why);
+      }
+      tell(news);
+    });
+    const close = upstream.open(runId, key, '/stream', lastId, {
+      onHead: (head) => {
+        this.settle(head);
+        const isOpen = head.kind === 'answer' && head.status === 200;
+        metrics.count('runcast_upstream_answers_total', isOpen ? 'stream' : 'no stream');
+        stream.onHead(head);
+      },
+      onBytes: (bytes) => stream.onBytes(bytes),
+      onEnd: (why) => stream.onEnd(why),
+    });
+    return () => {
+      stream.stop();
+      close();
+    };
   }
 
   /** Requests under way fail, and so do later ones. */

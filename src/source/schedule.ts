@@ -21,7 +21,7 @@ export interface SchedulePolicy {
 }
 
 type State =
-  | { readonly kind: 'waiting'; readonly timer: Timer; readonly pace: Pace }
+  | { readonly kind: 'waiting'; readonly timer: Timer; readonly at: number; readonly pace: Pace }
   /** It wants to ask, and waits for its turn. */
   | { readonly kind: 'due'; readonly pace: Pace }
   | { readonly kind: 'asking'; readonly pace: Pace }
@@ -93,9 +93,18 @@ export class Schedule {
     this.#wait(this.#policy.pollIntervalMs, STEADY);
   }
 
-  /** Its state has come without being asked for: what is not yet due waits an interval more. */
-  putOff(): void {
-    if (this.#state.kind === 'waiting') this.#wait(this.#policy.pollIntervalMs, STEADY);
+  /** Its state comes without being asked for: what is not yet due waits at least so long. */
+  putOff(delayMs: number): void {
+    const state = this.#state;
+    if (state.kind !== 'waiting' || state.at >= this.#policy.clock.now() + delayMs) return;
+    this.#wait(delayMs, STEADY);
+  }
+
+  /** It does not any more: what is to come later, trouble aside, comes after so long. */
+  hurry(delayMs: number): void {
+    const state = this.#state;
+    if (state.kind !== 'waiting' || state.pace.failures > 0) return;
+    if (state.at > this.#policy.clock.now() + delayMs) this.#wait(delayMs, STEADY);
   }
 
   /**
@@ -128,7 +137,7 @@ export class Schedule {
   #waiting(delayMs: number, pace: Pace): State {
     const { clock } = this.#policy;
     const timer = clock.setTimeout(() => void this.#onDue(pace), Math.min(delayMs, MAX_REST_MS));
-    return { kind: 'waiting', timer, pace };
+    return { kind: 'waiting', timer, at: clock.now() + delayMs, pace };
   }
 
   async #onDue(pace: Pace): Promise<void> {

@@ -11,6 +11,9 @@ import { createRequire } from 'node:module';
 import type { Clock } from '../core/clock.ts';
 import type { ApiKey } from '../core/run-source.ts';
 import { VERSION } from '../core/version.ts';
+import type { Exchange } from './exchange.ts';
+import { StreamRequest } from './stream-request.ts';
+import type { StreamListener } from './stream-request.ts';
 
 /** Where the run API is, and the bounds of one request to it. */
 export interface UpstreamOptions {
@@ -39,13 +42,7 @@ export interface Extra {
   readonly etag?: string;
 }
 
-/** What came back, complete; or how it failed. */
-export type Exchange =
-  | { readonly kind: 'answer'; readonly status: number; readonly body: Buffer;
-      readonly headers: http.IncomingHttpHeaders }
-  | { readonly kind: 'late' }
-  | { readonly kind: 'broken'; readonly why: string }
-  | { readonly kind: 'too-large' };
+export type { Exchange } from './exchange.ts';
 
 /** Sockets at once; further requests wait for one, within their own deadline. */
 export const MAX_SOCKETS = 512;
@@ -62,7 +59,7 @@ export class Upstream {
   readonly #heldAgent: http.Agent;
   readonly #request: typeof http.request;
   /** How to end each request under way, those included that wait for a socket. */
-  readonly #open = new Set<() => void>();
+  readonly #underway = new Set<() => void>();
   #isClosed = false;
 
   constructor(options: UpstreamOptions, clock: Clock) {
@@ -74,18 +71,18 @@ export class Upstream {
     this.#request = request;
   }
 
+  /** Of one answer, or of one event of a stream. */
+  get maxBodyBytes(): number {
+    return this.#options.maxBodyBytes;
+  }
+
   /** `GET` of one run with one key. `runId` is already known to be plain. Never rejects. */
   get(runId: string, key: ApiKey | undefined, extra: Extra = {}): Promise<Exchange> {
     const headers = {
-      'accept': 'application/json',
-      'accept-encoding': 'identity',
-      'user-agent': `runcast/${VERSION}`,
-      ...key === undefined ? {} : keyHeader(key),
+      ...headersFor(key, 'application/json'),
       ...extra.etag === undefined ? {} : { 'if-none-match': extra.etag },
     };
-    const { url, path } = this.#options;
-    const target = url.pathname.replace(/\/+$/, '') + path.replaceAll('{runId}', runId)
-      + (extra.suffix ?? '');
+    const target = this.#target(runId, extra.suffix);
     const isHeld = extra.heldMs !== undefined;
     const bounds = {
       deadlineMs: this.#options.timeoutMs + (extra.heldMs ?? 0),
@@ -95,20 +92,50 @@ export class Upstream {
     return new Promise((resolve) => this.#exchange(target, headers, bounds, resolve));
   }
 
+  /**
+   * `GET` of what is below the run, as an event stream, with a socket of its own. Tells nothing
+   * during the call. Gives how to close it: after that comes nothing but a head that is missing.
+   */
+  open(
+    runId: string, key: ApiKey, suffix: string, lastEventId: string, listener: StreamListener,
+  ): () => void {
+    const headers = {
+      ...headersFor(key, 'text/event-stream'), 'last-event-id': lastEventId,
+    };
+    const target = this.#target(runId, suffix);
+    const sent = this.#request({ ...target, agent: false, headers, method: 'GET' });
+    const stream = new StreamRequest(sent, this.#options.timeoutMs, this.#clock, {
+      ...listener,
+      onDone: () => this.#underway.delete(close),
+    });
+    const close = (): void => stream.close();
+    this.#underway.add(close);
+    if (this.#isClosed) queueMicrotask(close);
+    return close;
+  }
+
   /** Requests under way fail, and so do later ones. */
   close(): void {
     this.#isClosed = true;
-    for (const end of this.#open) end();
+    for (const end of this.#underway) end();
     this.#agent.destroy();
     this.#heldAgent.destroy();
   }
 
+  #target(runId: string, suffix = ''): { hostname: string; port: string; path: string } {
+    const { url, path } = this.#options;
+    const below = url.pathname.replace(/\/+$/, '');
+    return {
+      hostname: url.hostname.replace(/^\[|\]$/g, ''), port: url.port,
+      path: below + path.replaceAll('{runId}', runId) + suffix,
+    };
+  }
+
   #exchange(
-    path: string, headers: http.OutgoingHttpHeaders,
+    target: http.RequestOptions, headers: http.OutgoingHttpHeaders,
     bounds: { readonly deadlineMs: number; readonly agent: http.Agent },
     resolve: (exchange: Exchange) => void,
   ): void {
-    const { hostname, port } = this.#options.url;
     let request: http.ClientRequest | undefined;
     let hasBegun = false;
     let done = false;
@@ -116,16 +143,15 @@ export class Upstream {
       if (done) return;
       done = true;
       this.#clock.clearTimeout(deadline);
-      this.#open.delete(end);
+      this.#underway.delete(end);
       if (exchange.kind !== 'answer') request?.destroy();
       resolve(exchange);
     };
     const end = (): void => settle({ kind: 'broken', why: 'closed' });
-    this.#open.add(end);
+    this.#underway.add(end);
     const send = (again: boolean): void => {
-      const host = hostname.replace(/^\[|\]$/g, '');
       const agent = again ? false : bounds.agent; // another idle socket may be as stale
-      const sent = this.#request({ agent, hostname: host, port, path, headers, method: 'GET' });
+      const sent = this.#request({ ...target, agent, headers, method: 'GET' });
       request = sent;
       sent.on('response', (response) => {
         hasBegun = true;
@@ -164,6 +190,12 @@ export class Upstream {
   }
 }
 
-function keyHeader({ header, value }: ApiKey): http.OutgoingHttpHeaders {
-  return { [header]: header === 'authorization' ? `Bearer ${value}` : value };
+function headersFor(key: ApiKey | undefined, accept: string): http.OutgoingHttpHeaders {
+  const isBearer = key?.header === 'authorization';
+  return {
+    accept,
+    'accept-encoding': 'identity',
+    'user-agent': `runcast/${VERSION}`,
+    ...key && { [key.header]: isBearer ? `Bearer ${key.value}` : key.value },
+  };
 }

@@ -4,6 +4,7 @@
  * shortest for which all live runs fit into the budget, each ending at a moment of its own.
  */
 
+import { isNoRoute } from './answer.ts';
 import type { Answer } from './answer.ts';
 import { PollDriver } from './driver.ts';
 import type { DriverOptions } from './driver.ts';
@@ -40,9 +41,9 @@ export class WaitDriver extends PollDriver {
   }
 
   /** At once, unless upstream did not hold it back. */
-  override restMs(poller: Poller, askedAt: number): number {
+  override restMs(poller: Poller, askedAt: number, answer: Answer): number {
     const tookMs = this.options.clock.now() - askedAt;
-    return tookMs >= HELD_MS ? 0 : super.restMs(poller, askedAt);
+    return tookMs >= HELD_MS ? 0 : super.restMs(poller, askedAt, answer);
   }
 
   /** From now on its end is not to be missed. */
@@ -85,9 +86,3 @@ export class WaitDriver extends PollDriver {
 
 /** Upstream takes whole seconds; what is cut off, the budget's own queue evens out. */
 const clamp = (seconds: number): number => Math.min(MAX_WAIT_S, Math.max(1, Math.floor(seconds)));
-
-/** 404 and other answers that a run API gives to a path that it does not know. */
-function isNoRoute(answer: Answer): boolean {
-  if (answer.kind === 'refused') return answer.refusal.status === 404;
-  return answer.kind === 'trouble' && /^status (?:4(?!08|25|29)\d\d|501)$/.test(answer.why);
-}

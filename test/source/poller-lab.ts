@@ -43,6 +43,7 @@ export class Lab {
       random: () => this.random(), turn: () => undefined, giveBack: () => undefined,
       restMs: (_poller: Poller, askedAt: number) =>
         Math.max(askedAt + POLL_MS - this.clock.now(), POLL_MS / 2),
+      provedKey: () => undefined,
     };
     this.poller = new Poller(first, policy, {
       onProved: (shown, poller) => {
@@ -50,6 +51,7 @@ export class Lab {
         poller.take(shown);
       },
       onRefused: (_runId, { value }, ...no) => this.refused.push([value, ...no]) > 0,
+      onKeys: () => undefined,
       onLeft: (shown) => this.left.push(shown),
       onThrown: (error) => this.thrown.push(error),
       onEnded: () => this.ended++,
