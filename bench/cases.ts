@@ -4,7 +4,7 @@
  */
 
 import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import * as compressed from './cases/compressed.ts';
@@ -62,6 +62,7 @@ export async function runCases(args: readonly string[]): Promise<number> {
       failures++;
       // Yesterday's result would go on saying that all is well.
       rmSync(join(asked.out, `${name}.json`), { force: true });
+      writeReport(asked.out, { machine, cases: [] });
       process.stderr.write(`bench: ${name} was not measured: ${String(error)}\n`);
     }
   }
@@ -94,7 +95,8 @@ function parse(args: readonly string[]): Asked | string {
       out: { type: 'string', default: RESULTS }, only: { type: 'string', multiple: true },
     },
   });
-  const { repeats, quick, out, only, ...others } = values;
+  const { repeats, quick, only, out: folder, ...others } = values;
+  const out = resolve(String(folder));
   const problems = [
     ...Object.keys(others).map((name) => `--${name}: no such option`),
     ...positionals.filter((name) => CASES[name] === undefined).map((name) =>
@@ -107,7 +109,7 @@ function parse(args: readonly string[]): Asked | string {
   if (problems.length > 0) return problems.join('\n');
   const names = positionals.length > 0 ? positionals : Object.keys(CASES);
   return {
-    names, repeats: Math.floor(Number(repeats)), quick: quick === true, out: String(out),
+    names, repeats: Math.floor(Number(repeats)), quick: quick === true, out,
     only: [only ?? []].flat().map(String),
   };
 }
@@ -117,16 +119,14 @@ function publish(out: string): void {
   const results = readResults(out);
   const rowsOf = (name: string): CaseResult['rows'] =>
     results.find((result) => result.case.name === name)?.case.rows ?? [];
-  const first = results[0];
-  if (first === undefined) return;
   const panels = [
     panelOf(rowsOf('fan-out'), 'CPU per frame', 'CPU per delivered frame, 1 KB, 5,000 streams'),
-    panelOf(rowsOf('memory').filter(({ contender }) => !contender.includes('runs')),
+    panelOf(rowsOf('memory').filter(({ contender }) => contender !== memory.RUN_EACH),
       'memory per stream', 'Memory per idle stream, 10,000 on one run'),
   ].filter(({ bars }) => bars.length > 0);
-  const drawn = results.find(({ case: { name } }) => name === 'fan-out') ?? first;
+  const drawn = results.filter(({ case: { name } }) => name === 'fan-out' || name === 'memory');
   const footer = [
-    machineLine(drawn.machine),
+    ...new Set(drawn.map(({ machine }) => machineLine(machine))),
     'Whiskers: least and greatest repeat. The kernel\'s memory for a socket is in no bar.',
   ];
   if (panels.length > 0) {

@@ -201,7 +201,7 @@ function summary(
     ['failed', counts(failed)],
     ['held', `${held.seconds.toFixed(1)} s, ${held.openNow} open at the end`],
     ['events', counts(mergeCounts([opened.events, held.events]))],
-    ['received', `${((opened.bytes + held.bytes) / 1e6).toFixed(1)} MB`],
+    ['received', `${((opened.bytes + held.bytes) / 2 ** 20).toFixed(1)} MB`],
     ['delivery', delivery(held)],
     ['ended', `${opened.ended + held.ended} after a terminal event, of these without HTTP's end: `
       + `${opened.uncleanEnds + held.uncleanEnds}`],
@@ -225,9 +225,12 @@ function delivery(held: Measured): string {
     : 'not measured: no newer state with a time `at` in its payload has come';
 }
 
-function client({ clientCpuShare, clientLoopDelayP99Us, isClientBound }: Counted): string {
+function client(
+  { clientCpuShare, clientLoopDelayP99Us, clientLoopDelayMaxUs, isClientBound }: Counted,
+): string {
   const shares = clientCpuShare.map((share) => `${Math.round(share * 100)} %`).join(', ');
-  const text = `${shares} of a core, loop delay p99 ${ms(clientLoopDelayP99Us)}`;
+  const text = `${shares} of a core, loop delay p99 ${ms(clientLoopDelayP99Us)}`
+    + ` · max ${ms(clientLoopDelayMaxUs)}`;
   return isClientBound ? `${text}: THE CLIENT WAS THE BOTTLENECK, the server may be faster` : text;
 }
 

@@ -26,6 +26,7 @@ import { PushIntake } from './source/intake.ts';
 import { LimitedSource } from './source/limited-source.ts';
 import { PollDriver } from './source/driver.ts';
 import type { Driver, DriverOptions } from './source/driver.ts';
+import { ListDriver } from './source/list-driver.ts';
 import { PollingSource } from './source/polling-source.ts';
 import { RunApi } from './source/run-api.ts';
 import { StreamDriver } from './source/stream-driver.ts';
@@ -132,7 +133,9 @@ function driverFor({ sourceKind }: Settings, options: DriverOptions): Driver {
       return new WaitDriver(options);
     case 'stream':
       return new StreamDriver(options, Math.random);
-    case 'list': case 'poll':
+    case 'list':
+      return new ListDriver(options, Math.random);
+    case 'poll':
       return new PollDriver(options);
   }
 }

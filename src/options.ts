@@ -197,6 +197,10 @@ export function settle(values: Record<string, unknown>, problems: string[]): Set
   if (sourceKind !== 'poll' && upstreamPath.includes('?')) {
     problems.push(`upstream-path: got a ? in it, expected none with source ${sourceKind}`);
   }
+  if (sourceKind === 'list' && !upstreamPath.endsWith('/{runId}')) {
+    problems.push(`upstream-path: got ${printed(upstreamPath)}, expected /{runId} at its end`
+      + ' with source list');
+  }
   if (problems.length > 0) throw new GatewayError('INVALID_OPTIONS', problems);
   const { completeOn, errorOn } = settings;
   return Object.freeze({

@@ -37,7 +37,8 @@ export async function run({ repeats, quick, log }: CaseOptions): Promise<CaseRes
   return {
     name: 'encoding', title: 'Encoding a frame', targets: [], skipped: [],
     what: 'CPU time to make the bytes of one event from a state, once a change and for all '
-      + 'subscribers together; before, both rows were seen to make the same bytes.',
+      + 'subscribers together: runcast has the state\'s text, the control row stringifies an '
+      + 'object; before, both rows were seen to make the same bytes.',
     rows: [...figures].map(([contender, found]) => ({ contender, figures: found, notes: [] })),
   };
 }

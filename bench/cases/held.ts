@@ -7,14 +7,16 @@
 
 import { readdirSync, readlinkSync } from 'node:fs';
 import { runcast } from '../contenders/runcast.ts';
+import { clientNotes } from '../support/account.ts';
 import { available } from '../support/available.ts';
 import type { Contender, Workload } from '../support/contender.ts';
 import { total } from '../support/histogram.ts';
 import { judge } from '../support/report.ts';
-import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
+import type { CaseOptions, CaseResult, Target } from '../support/report.ts';
+import { measureRows } from '../support/rows.ts';
+import type { Note } from '../support/rows.ts';
 import { onStage } from '../support/stage.ts';
 import type { Stage } from '../support/stage.ts';
-import { interleave } from '../support/statistics.ts';
 import type { Reading } from '../support/statistics.ts';
 import { cpuBetween, memoryOf, sampleCpu } from '../support/usage.ts';
 import type { CpuSample } from '../support/usage.ts';
@@ -28,6 +30,7 @@ const LOAD_PROCESSES = 3;
 const JOINS_PER_SECOND = 4_000;
 /** A held answer would hold the first event back: here a state is seen up to so much late. */
 const GATEWAY = { workers: 2, hold: false, pollIntervalMs: 250 };
+const REACHED = 'joins per second';
 const P99 = 'first event p99';
 const WORKLOAD: Workload = { stateBytes: 1024, changeEveryMs: 2_000, runs: 1, compress: false };
 const HELD = 'streams held';
@@ -37,8 +40,7 @@ const LOST = 'lost';
 export async function run({ repeats, quick, only, log }: CaseOptions): Promise<CaseResult> {
   const streams = quick ? QUICK_STREAMS : STREAMS;
   const { here, skipped } = await available([runcast(GATEWAY)], only);
-  const notes: string[] = [];
-  const figures = await interleave([...here.keys()], repeats, async (name, repeat) => {
+  const rows = await measureRows([...here.keys()], repeats, async (name, repeat, note) => {
     log(`held: ${name}, ${repeat + 1} of ${repeats}`);
     const setting = {
       contender: here.get(name) as Contender, workload: WORKLOAD, streams, mayFail: true,
@@ -46,11 +48,9 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
     };
     return onStage(setting, (stage) => measure(stage, quick, (text) => {
       log(`held: ${text}`);
-      notes.push(`repeat ${repeat + 1}: ${text}`);
+      note(text);
     }));
   });
-  const rows = [...figures].map(([contender, found]): Row =>
-    ({ contender, figures: found, notes }));
   return {
     name: 'held', rows, skipped, targets: targets(streams).map((target) => judge(target, rows)),
     title: `Held: ${streams.toLocaleString('en')} streams over 2 workers`,
@@ -67,22 +67,22 @@ function targets(streams: number): readonly Target[] {
     { text: 'Streams held with 2 workers', contender, figure: HELD, limit: streams,
       isFloor: true },
     { text: 'Of these lost', contender, figure: LOST, limit: 0 },
+    // The last one's wait is in the time that is divided by: 4,000 would want it to be nothing.
+    { text: 'Their joins per second at 4,000 due', contender, figure: REACHED, limit: 3_950,
+      isFloor: true },
     { text: 'While they join at 4,000 a second: first event, p99', contender, figure: P99,
       limit: 100 },
   ];
 }
 
 async function measure(
-  { running, load, opened, emptyRssBytes }: Stage, quick: boolean, note: (text: string) => void,
+  { running, load, opened, emptyRssBytes }: Stage, quick: boolean, note: Note,
 ): Promise<Reading[]> {
   const pids = running.pids();
   const sockets = pids.map(socketsOf);
   note(`sockets of primary and workers: ${sockets.join(', ')}`);
-  note(`joins: ${Math.round(opened.perSecond)} a second, failed ${JSON.stringify(opened.failed)}`);
-  if (opened.isClientBound) {
-    note('while they joined, the load client was at its limits: its loop was late by '
-      + `${Math.round(opened.clientLoopDelayP99Us / 1000)} ms (p99)`);
-  }
+  if (total(opened.failed) > 0) note(`joins that failed: ${JSON.stringify(opened.failed)}`);
+  clientNotes('while they joined', opened).forEach(note);
   const warmUp = await load.measure(WARM_UP_MS);
   const before = pids.map((pid) => sampleCpu([pid]));
   const window = await load.measure(quick ? QUICK_WINDOW_MS : WINDOW_MS);
@@ -92,7 +92,7 @@ async function measure(
     note(`lost at joins, warm-up, window: ${JSON.stringify(lost)}`);
   }
   note(`cores of primary and workers: ${shares.map((share) => share.toFixed(2)).join(', ')}`);
-  if (window.isClientBound) note('in the window the load client was at its limits');
+  clientNotes('in the window', window).forEach(note);
   const { p50, p99, max } = window.deliveryUs;
   const bytes = memoryOf(pids).rssBytes - emptyRssBytes;
   return [
@@ -100,6 +100,7 @@ async function measure(
     { name: LOST, unit: '', value: lost.reduce((sum, counts) => sum + total(counts), 0)
       + warmUp.lostBefore + window.lostBefore },
     { name: 'refused', unit: '', value: total(opened.failed) },
+    { name: REACHED, unit: '', value: opened.perSecond },
     { name: P99, unit: 'ms', value: opened.firstEventUs.p99 / 1000 },
     { name: 'states due', unit: '',
       value: Math.floor(window.seconds * 1000 / WORKLOAD.changeEveryMs) },

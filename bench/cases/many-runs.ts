@@ -9,10 +9,11 @@ import { runcast } from '../contenders/runcast.ts';
 import type { RunningRuncast } from '../contenders/runcast.ts';
 import type { Contender, Running, Workload } from '../support/contender.ts';
 import { judge } from '../support/report.ts';
-import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
-import { assertComplete, measureWindow, onStage } from '../support/stage.ts';
+import type { CaseOptions, CaseResult, Target } from '../support/report.ts';
+import { measureRows } from '../support/rows.ts';
+import type { Note } from '../support/rows.ts';
+import { assertComplete, measureWindow, onStage, windowNotes } from '../support/stage.ts';
 import type { Stage, Window } from '../support/stage.ts';
-import { interleave } from '../support/statistics.ts';
 import type { Reading } from '../support/statistics.ts';
 import { available } from '../support/available.ts';
 
@@ -45,12 +46,10 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
   const { here, skipped } = await available(all, only);
   const runs = quick ? 50 : RUNS;
   const workload = { stateBytes: 1024, changeEveryMs: EVERY_MS, runs, compress: false };
-  const figures = await interleave([...here.keys()], repeats, async (name, repeat) => {
+  const rows = await measureRows([...here.keys()], repeats, async (name, repeat, note) => {
     log(`many-runs: ${name}, ${repeat + 1} of ${repeats}`);
-    return measure(here.get(name) as Contender, workload, quick ? 5_000 : 15_000);
-  });
-  const rows = [...figures].map(([contender, found]): Row =>
-    ({ contender, figures: found, notes: contender.startsWith('runcast') ? NOTES : [] }));
+    return measure(here.get(name) as Contender, workload, quick ? 5_000 : 15_000, note);
+  }, (name) => name.startsWith('runcast') ? NOTES : []);
   return {
     name: 'many-runs', rows, targets: TARGETS.map((target) => judge(target, rows)), skipped,
     title: `Many runs: ${runs.toLocaleString('en')} runs, ${STREAMS_A_RUN} streams each`,
@@ -61,12 +60,15 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
   };
 }
 
-async function measure(contender: Contender, workload: Workload, ms: number): Promise<Reading[]> {
+async function measure(
+  contender: Contender, workload: Workload, ms: number, note: Note,
+): Promise<Reading[]> {
   const streams = workload.runs * STREAMS_A_RUN;
   return onStage({ contender, workload, streams, processes: 1 }, async (stage) => {
     const { window, polls } = await countedWindow(stage, ms);
-    if (polls === undefined) assertComplete(contender.name, window, EVERY_MS);
+    if (polls === undefined) assertComplete(contender.name, window, streams, EVERY_MS);
     else assertPolled(contender.name, window);
+    windowNotes(window).forEach(note);
     const { p50, p99 } = window.deliveryUs;
     return [
       { name: 'CPU per frame', unit: 'µs', value: window.cpuUsPerEvent },

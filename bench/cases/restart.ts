@@ -12,14 +12,16 @@ import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runcast } from '../contenders/runcast.ts';
 import type { RunningRuncast } from '../contenders/runcast.ts';
+import { clientNotes } from '../support/account.ts';
 import { available } from '../support/available.ts';
 import type { Workload } from '../support/contender.ts';
 import { total } from '../support/histogram.ts';
 import { Load } from '../support/load.ts';
 import type { Measured } from '../support/load.ts';
 import { judge } from '../support/report.ts';
-import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
-import { interleave } from '../support/statistics.ts';
+import type { CaseOptions, CaseResult, Target } from '../support/report.ts';
+import { measureRows } from '../support/rows.ts';
+import type { Note } from '../support/rows.ts';
 import type { Reading } from '../support/statistics.ts';
 import { isAlive } from '../support/usage.ts';
 
@@ -37,7 +39,7 @@ const CRASH = 'kill -9 of a worker';
 const DRAIN = 'drain and start';
 const BACK = 'open at the end';
 
-type Storm = (streams: number) => Promise<Reading[]>;
+type Storm = (streams: number, note: Note) => Promise<Reading[]>;
 const STORMS: Readonly<Record<string, Storm>> = { [CRASH]: crash, [DRAIN]: drain };
 
 /** 2 workers, 1 KB states. */
@@ -46,12 +48,10 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
   const { skipped } = await available([runcast({ workers: 2 })]);
   const here = skipped.length > 0 ? [] : Object.keys(STORMS).filter((name) =>
     only.length === 0 || only.includes(name));
-  const figures = await interleave(here, repeats, async (name, repeat) => {
+  const rows = await measureRows(here, repeats, async (name, repeat, note) => {
     log(`restart: ${name}, ${repeat + 1} of ${repeats}`);
-    return (STORMS[name] as Storm)(streams);
+    return (STORMS[name] as Storm)(streams, note);
   });
-  const rows = [...figures].map(([contender, found]): Row =>
-    ({ contender, figures: found, notes: [] }));
   return {
     name: 'restart', rows, skipped, targets: targets(streams).map((target) => judge(target, rows)),
     title: `Restart: ${streams.toLocaleString('en')} streams that come back, 2 workers`,
@@ -77,7 +77,7 @@ function targets(streams: number): readonly Target[] {
 }
 
 /** The state stands still. */
-async function crash(streams: number): Promise<Reading[]> {
+async function crash(streams: number, note: Note): Promise<Reading[]> {
   const workload = workloadOf(DAY_MS);
   const contender = runcast({ workers: 2, hold: false, pollIntervalMs: POLL_MS });
   const running = await contender.start(workload);
@@ -91,6 +91,7 @@ async function crash(streams: number): Promise<Reading[]> {
       process.kill(worker, 'SIGKILL');
       const storm = await measured;
       const requests = await running.upstream.requests() - requestsBefore;
+      clientNotes('in the storm', storm).forEach(note);
       return [
         ...readings(storm),
         { name: 'states sent again', unit: '', value: storm.events['progress'] ?? 0 },
@@ -104,7 +105,7 @@ async function crash(streams: number): Promise<Reading[]> {
 }
 
 /** Each of the two gateways has an upstream of its own, and these say the same. */
-async function drain(streams: number): Promise<Reading[]> {
+async function drain(streams: number, note: Note): Promise<Reading[]> {
   const workload = workloadOf(1_000);
   const flags = ['--port', String(await freePort()), '--drain-timeout', '5s'];
   const contender = runcast({ workers: 2, hold: false, pollIntervalMs: POLL_MS, flags });
@@ -119,6 +120,7 @@ async function drain(streams: number): Promise<Reading[]> {
       next = await contender.start(workload);
       const darkMs = performance.now() - goneAt;
       const storm = await measured;
+      clientNotes('in the storm', storm).forEach(note);
       return [
         ...readings(storm),
         { name: 'drained after', unit: 's', value: drainedMs / 1000 },

@@ -11,9 +11,10 @@ import { runcast } from '../contenders/runcast.ts';
 import type { Contender, Running, Workload } from '../support/contender.ts';
 import { Load } from '../support/load.ts';
 import { judge } from '../support/report.ts';
-import type { CaseOptions, CaseResult, Row, Target } from '../support/report.ts';
-import { assertComplete, measureWindow, onStage } from '../support/stage.ts';
-import { interleave } from '../support/statistics.ts';
+import type { CaseOptions, CaseResult, Target } from '../support/report.ts';
+import { measureRows } from '../support/rows.ts';
+import type { Note } from '../support/rows.ts';
+import { assertComplete, measureWindow, onStage, windowNotes } from '../support/stage.ts';
 import type { Reading } from '../support/statistics.ts';
 import { memoryOf } from '../support/usage.ts';
 import { available } from '../support/available.ts';
@@ -44,12 +45,11 @@ export async function run({ repeats, quick, only, log }: CaseOptions): Promise<C
   const workload = {
     stateBytes: STATE_BYTES, changeEveryMs: CHANGE_EVERY_MS, runs: 1, compress: false,
   };
-  const figures = await interleave([...here.keys()], repeats, async (name, repeat) => {
+  const rows = await measureRows([...here.keys()], repeats, async (name, repeat, note) => {
     log(`slow-readers: ${name}, ${repeat + 1} of ${repeats}`);
-    return measure(here.get(name) as Contender, workload, quick ? QUICK_WINDOW_MS : WINDOW_MS);
-  });
-  const rows = [...figures].map(([contender, found]): Row =>
-    ({ contender, figures: found, notes: notesOn(contender) }));
+    const ms = quick ? QUICK_WINDOW_MS : WINDOW_MS;
+    return measure(here.get(name) as Contender, workload, ms, note);
+  }, notesOn);
   return {
     name: 'slow-readers', rows, targets: TARGETS.map((target) => judge(target, rows)), skipped,
     title: `Slow readers: ${STALLED} stalled beside ${HEALTHY} healthy ones`,
@@ -67,17 +67,20 @@ function notesOn(contender: string): string[] {
   ];
 }
 
-async function measure(contender: Contender, workload: Workload, ms: number): Promise<Reading[]> {
+async function measure(
+  contender: Contender, workload: Workload, ms: number, note: Note,
+): Promise<Reading[]> {
   const { name } = contender;
   return onStage({ contender, workload, streams: HEALTHY, processes: 1 }, async (stage) => {
     const { running, emptyRssBytes } = stage;
     const pids = running.pids();
     const alone = await withHighest(pids, () => measureWindow(stage, 3_000));
-    assertComplete(name, alone.value, CHANGE_EVERY_MS);
+    assertComplete(name, alone.value, HEALTHY, CHANGE_EVERY_MS);
     const stalled = await openStalled(name, running);
     try {
       const beside = await withHighest(pids, () => measureWindow(stage, ms, 0));
-      assertComplete(name, beside.value, CHANGE_EVERY_MS);
+      assertComplete(name, beside.value, HEALTHY, CHANGE_EVERY_MS);
+      windowNotes(beside.value).forEach(note);
       const { bytesBefore } = await stalled.measure(0);
       assert.equal(bytesBefore, 0, `${name}: the stalled readers read ${bytesBefore} bytes`);
       const over = (rssBytes: number): number => (rssBytes - emptyRssBytes) / MB;

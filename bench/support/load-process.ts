@@ -31,6 +31,7 @@ export interface Orders extends Pick<Required<LoadOptions>, Settled> {
   /** Lines of the request, each with its CRLF. */
   readonly headerLines: string;
   readonly changeEveryUs: number | undefined;
+  /** On the loopback: three octets of the clients' own addresses. */
   readonly loopback: string | undefined;
   /** When stream 0 is due, on the machine's monotonic clock. */
   readonly startUs: number;
@@ -332,8 +333,8 @@ class LoadProcess {
       delivery: this.delivery.toData(),
       away: this.away.toData(),
       cpuShare: (user + system) / (now - this.#sinceUs),
-      loopDelayP99Us: Math.max(
-        0, this.#loopDelay.percentile(99) / 1000 - DELAY_RESOLUTION_MS * 1000),
+      loopDelayP99Us: delayUs(this.#loopDelay.percentile(99)),
+      loopDelayMaxUs: delayUs(this.#loopDelay.max),
     };
     this.#reset();
     return report;
@@ -376,6 +377,11 @@ class LoadProcess {
     }
     send({ kind: 'progress', progress: this.progress });
   }
+}
+
+/** Of what the monitor says, which has its own interval in it, and is nanoseconds. */
+function delayUs(ns: number): number {
+  return Math.max(0, ns / 1000 - DELAY_RESOLUTION_MS * 1000);
 }
 
 function send(message: FromProcess): void {

@@ -10,9 +10,11 @@ import { lookup } from 'node:dns/promises';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { socketBudget } from '../../src/cluster/descriptors.ts';
-import { Histogram, mergeCounts, total } from './histogram.ts';
-import type { HistogramData, Percentiles } from './histogram.ts';
+import { merge } from './account.ts';
+import type { Counted, Measured, Opened } from './account.ts';
 import type { FromProcess, Orders, Progress, Report, ToProcess } from './load-process.ts';
+
+export type { Counted, Measured, Opened } from './account.ts';
 
 /** What is asked for. */
 export interface LoadOptions {
@@ -45,72 +47,14 @@ export interface LoadOptions {
   onProgress?(line: string): void;
 }
 
-/** What was counted over some time. Latencies are microseconds, shares are of one core. */
-export interface Counted {
-  readonly seconds: number;
-  /** Streams that had their first event in that time, also those that came back. */
-  readonly opened: number;
-  /** At the end of that time. */
-  readonly openNow: number;
-  /** Connections without an event, by status, error code, refusal, or `end` and `cut`. */
-  readonly failed: Readonly<Record<string, number>>;
-  /** Streams that ended without a terminal event, and how: `end`, `cut`, an error code. */
-  readonly lost: Readonly<Record<string, number>>;
-  readonly lostEarly: number;
-  /** After a terminal event; of these without HTTP's own end. */
-  readonly ended: number;
-  readonly uncleanEnds: number;
-  readonly events: Readonly<Record<string, number>>;
-  /** As read from the sockets, heads included. */
-  readonly bytes: number;
-  /** From the moment that the rate had for its connection to its first event read. */
-  readonly firstEventUs: Percentiles;
-  /**
-   * From the time in a payload to its bytes read, so whatever delayed it counts. Without the
-   * state that a connection begins with; what has not come by the end of the time is not in it,
-   * but missing in `perStreamStates`. None (count 0) where payloads have no `at`.
-   */
-  readonly deliveryUs: Percentiles;
-  /** Of streams that came back: from their loss to their first event. */
-  readonly awayUs: Percentiles;
-  /** States seen, all streams together: each stream counts each once. */
-  readonly statesSeen: number;
-  /** Jumped over between two states of one stream; undefined without `changeEveryMs`. */
-  readonly statesSkipped: number | undefined;
-  /** Of the streams that were open all the time and not stalled; undefined when none was. */
-  readonly perStreamStates: { readonly min: number; readonly max: number } | undefined;
-  /** States older than the one before, on the same connection. */
-  readonly backwards: number;
-  /** Times in payloads that are not this machine's monotonic clock in microseconds. */
-  readonly strangeTimes: number;
-  readonly clientCpuShare: readonly number[];
-  readonly clientLoopDelayP99Us: number;
-  /** A process of the client above 0.85 of a core, or its loop's delay p99 above 20 ms. */
-  readonly isClientBound: boolean;
-}
-
-/** How the opening went: until each stream had its first event or failed. */
-export interface Opened extends Counted {
-  /** First events a second, from the first one due to the last one read. */
-  readonly perSecond: number;
-}
-
-/** A time of measuring. */
-export interface Measured extends Counted {
-  /** Streams lost between the account before this one and its begin. */
-  readonly lostBefore: number;
-  /** Read between the account before and this one's beginning. */
-  readonly bytesBefore: number;
-}
-
 const STREAMS_PER_PROCESS = 15_000;
-const BOUND_CPU_SHARE = 0.85;
-const BOUND_LOOP_DELAY_US = 20_000;
 /** Between the orders and stream 0: all processes have them by then. */
 const START_AFTER_US = 50_000;
 const PROGRESS_EVERY_MS = 500;
 const EXIT_GRACE_MS = 2_000;
 const DEFAULT_LIFE_MS = 15 * 60_000;
+/** 127.0.N.*: as many loads in a minute have addresses of their own. */
+const LOOPBACK_NETS = 250;
 
 type Answers = { [K in FromProcess['kind']]: Extract<FromProcess, { kind: K }> };
 
@@ -236,7 +180,7 @@ export class Load {
       return false;
     }, undefined, opened);
     const reports = await this.#reports();
-    const counted = merge(reports, this.#options, (nowUs() - startUs) / 1e6);
+    const counted = merge(reports, this.#options.changeEveryMs, (nowUs() - startUs) / 1e6);
     const lastUs = reports.reduce((last, report) => Math.max(last, report.lastOpenedUs), startUs);
     const perSecond = lastUs > startUs ? counted.opened / (lastUs - startUs) * 1e6 : 0;
     return { ...counted, perSecond };
@@ -286,14 +230,14 @@ export class Load {
   async #account(): Promise<Counted> {
     const sinceUs = this.#sinceUs;
     const reports = await this.#reports();
-    return merge(reports, this.#options, (this.#sinceUs - sinceUs) / 1e6);
+    return merge(reports, this.#options.changeEveryMs, (this.#sinceUs - sinceUs) / 1e6);
   }
 }
 
-/** Everything but which process it is and when it begins. */
 /** Whoever closes first keeps an address for a minute: no load has those of the one before. */
-let loads = Math.floor(Math.random() * 250);
+let loads = Math.floor(Math.random() * LOOPBACK_NETS);
 
+/** Everything but which process it is and when it begins. */
 async function ordersFor(options: LoadOptions): Promise<Orders> {
   const { url, headers, streams, gzip = false, changeEveryMs } = options;
   const { hostname, host, port, protocol } = new URL(url);
@@ -324,50 +268,8 @@ async function ordersFor(options: LoadOptions): Promise<Orders> {
     changeEveryUs: changeEveryMs === undefined ? undefined : changeEveryMs * 1000,
     firstEventTimeoutMs: options.firstEventTimeoutMs ?? 30_000,
     maxLifeMs: options.maxLifeMs ?? DEFAULT_LIFE_MS,
-    loopback: address.startsWith('127.') ? `127.0.${loads++ % 250}` : undefined,
+    loopback: address.startsWith('127.') ? `127.0.${loads++ % LOOPBACK_NETS}` : undefined,
   };
-}
-
-function merge(reports: readonly Report[], options: LoadOptions, seconds: number): Counted {
-  const sum = (pick: (report: Report) => number): number =>
-    reports.reduce((total, report) => total + pick(report), 0);
-  const seen = reports.flatMap(({ minStates, maxStates }) =>
-    minStates === undefined || maxStates === undefined ? [] : [minStates, maxStates]);
-  const lost = mergeCounts(reports.map((report) => report.lost));
-  const clientCpuShare = reports.map(({ cpuShare }) => cpuShare);
-  const clientLoopDelayP99Us = Math.max(...reports.map((report) => report.loopDelayP99Us));
-  return {
-    seconds,
-    opened: sum((report) => report.opened),
-    openNow: sum((report) => report.openNow),
-    failed: mergeCounts(reports.map((report) => report.failed)),
-    lost,
-    lostEarly: total(lost),
-    ended: sum((report) => report.ended),
-    uncleanEnds: sum((report) => report.uncleanEnds),
-    events: mergeCounts(reports.map((report) => report.events)),
-    bytes: sum((report) => report.bytes),
-    firstEventUs: mergeLatencies(reports.map((report) => report.first)),
-    deliveryUs: mergeLatencies(reports.map((report) => report.delivery)),
-    awayUs: mergeLatencies(reports.map((report) => report.away)),
-    statesSeen: sum((report) => report.states),
-    statesSkipped: options.changeEveryMs === undefined
-      ? undefined : sum((report) => report.skipped),
-    perStreamStates: seen.length === 0
-      ? undefined : { min: Math.min(...seen), max: Math.max(...seen) },
-    backwards: sum((report) => report.backwards),
-    strangeTimes: sum((report) => report.strangeTimes),
-    clientCpuShare,
-    clientLoopDelayP99Us,
-    isClientBound: clientLoopDelayP99Us > BOUND_LOOP_DELAY_US
-      || clientCpuShare.some((share) => share > BOUND_CPU_SHARE),
-  };
-}
-
-function mergeLatencies(parts: readonly HistogramData[]): Percentiles {
-  const whole = new Histogram();
-  for (const part of parts) whole.merge(part);
-  return whole.percentiles();
 }
 
 function progressLine({ open, failed, lost, events }: Progress): string {

@@ -133,7 +133,10 @@ export function renderResults(results: readonly StoredCase[]): string {
   return `${['# Results', intro, ...results.map(renderCase)].join('\n\n')}\n`;
 }
 
-/** The targets of all cases, short: what stands in the project's README. */
+/**
+ * The targets of all cases, short: what stands in the project's README. Of the cases whose names
+ * are `expected` it says which have no result.
+ */
 export function renderHeadlines(
   results: readonly StoredCase[], expected: readonly string[] = [],
 ): string {
@@ -193,7 +196,7 @@ function figureTable(rows: readonly Row[]): [head: string[], cells: string[][]] 
   return [['', ...head], cells];
 }
 
-const TARGET_HEAD = ['', 'measured', 'target', ''];
+const TARGET_HEAD = ['', 'measured', 'repeats', 'target', ''];
 
 function targetCells(
   { text, unit, measured, value, limit, over, isFloor, isMet, repeats }: TargetResult,
@@ -201,13 +204,14 @@ function targetCells(
   const suffix = over === undefined ? unitText(unit) : ` × ${over}`;
   const bound = `${isFloor === true ? '≥' : '≤'} ${numberText(limit)}${suffix}`;
   if (value === undefined || measured === undefined) {
-    return [text, 'not measured', bound, '**NOT met**'].map(escaped);
+    return [text, 'not measured', '–', bound, '**NOT met**'].map(escaped);
   }
   const absolute = over === undefined ? '' : `${numberText(measured.median)}${unitText(unit)}: `;
   const worst = isFloor === true ? limit - value.min : value.max - limit;
   const judged = isMet ? `met${worst > 0 ? ', not in every repeat' : ''}` : '**NOT met**';
-  const verdict = repeats === 1 ? `${judged} (one run)` : judged;
-  return [text, `${absolute}${spreadText(value)}${suffix}`, bound, verdict].map(escaped);
+  const verdict = repeats === 1 ? `${judged}, one run` : judged;
+  const cell = `${absolute}${spreadText(value)}${suffix}`;
+  return [text, cell, `${repeats ?? '–'}`, bound, verdict].map(escaped);
 }
 
 function unitText(unit: string): string {

@@ -9,6 +9,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
+import { cpus } from 'node:os';
 
 /** Where a figure of CPU time comes from. */
 export type CpuSource = 'schedstat' | 'ticks';
@@ -23,6 +24,13 @@ export interface CpuUsage {
   readonly seconds: number;
   /** `ticks` if it is so for one process. */
   readonly source: CpuSource;
+}
+
+/** CPU seconds since ever: of all the machine, and of this process with its descendants. */
+export interface BusySample {
+  readonly machine: number;
+  readonly own: number;
+  readonly atMs: number;
 }
 
 /** Of several processes together. */
@@ -43,6 +51,8 @@ interface Stat {
   readonly state: string;
   readonly parent: number;
   readonly ticks: number;
+  /** Of children that ended. */
+  readonly childTicks: number;
 }
 
 let ticksPerSecond: number | undefined;
@@ -79,6 +89,25 @@ export function memoryOf(pids: readonly number[]): MemoryUsage {
   return { rssBytes, anonBytes };
 }
 
+/** Of this moment; in ticks, and interrupts, whoever they are for, are in none. */
+export function sampleBusy(): BusySample {
+  const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n', 1);
+  const [, user = 0, nice = 0, system = 0, , , , , steal = 0] = line.split(/\s+/).map(Number);
+  const own = processTree(process.pid).map(statOf)
+    .reduce((sum, stat) => sum + (stat === undefined ? 0 : stat.ticks + stat.childTicks), 0);
+  const second = ticksASecond();
+  return {
+    machine: (user + nice + system + steal) / second, own: own / second, atMs: performance.now(),
+  };
+}
+
+/** The share of all cores, 0 to 1, that went to neither this process nor its descendants. */
+export function othersShare(before: BusySample, after: BusySample): number {
+  const others = after.machine - before.machine - (after.own - before.own);
+  const seconds = (after.atMs - before.atMs) / 1000;
+  return Math.max(0, others / seconds / cpus().length);
+}
+
 /** The process and all its descendants, parents first; empty where there is no such process. */
 export function processTree(root: number): readonly number[] {
   const children = new Map<number, number[]>();
@@ -111,8 +140,12 @@ function used(before: ProcessCpu | undefined, after: ProcessCpu): CpuUsage {
 function cpuOf(pid: number): ProcessCpu {
   const stat = statOf(pid);
   if (stat === undefined || stat.state === 'Z') throw new Error(`process ${pid} is gone`);
+  return { threads: threadsOf(pid), tickSeconds: stat.ticks / ticksASecond() };
+}
+
+function ticksASecond(): number {
   ticksPerSecond ??= Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-  return { threads: threadsOf(pid), tickSeconds: stat.ticks / ticksPerSecond };
+  return ticksPerSecond;
 }
 
 function threadsOf(pid: number): Map<string, number> | undefined {
@@ -130,7 +163,10 @@ function statOf(pid: number): Stat | undefined {
   const fields = read(pid, 'stat')?.replace(/^.*\) /s, '').split(' ');
   if (fields === undefined) return undefined;
   const [state = '', parent = ''] = fields;
-  return { state, parent: Number(parent), ticks: Number(fields[11]) + Number(fields[12]) };
+  const [user = 0, system = 0, childUser = 0, childSystem = 0] = fields.slice(11, 15).map(Number);
+  return {
+    state, parent: Number(parent), ticks: user + system, childTicks: childUser + childSystem,
+  };
 }
 
 /** Undefined where it is gone. */

@@ -27,6 +27,7 @@ export const METRICS = {
   runcast_limit_total: counter('Newcomers refused by a limit, by its name.', 'limit'),
   runcast_proofs_total: counter('Requests to upstream for a proof.'),
   runcast_polls_total: counter('Polls of upstream.'),
+  runcast_list_pages_total: counter('Pages of upstream\'s list of runs that were asked for.'),
   runcast_separate_polls_total: counter(
     'Polls that as many clients would have made without a gateway, one an interval each.'),
   runcast_budget_left: { type: 'gauge', merge: 'sum', help: 'Requests that upstream may be sent '

@@ -16,6 +16,8 @@ import type { Urgency } from './budget.ts';
 import { parseRetryAfter } from '../core/backoff.ts';
 import { EventStream } from './event-stream.ts';
 import type { StreamNews } from './event-stream.ts';
+import { readPage } from './list-page.ts';
+import type { Page } from './list-page.ts';
 import { Quota } from './quota.ts';
 import type { Rate } from './quota.ts';
 import { readAllowance } from './rate-limit.ts';
@@ -37,6 +39,8 @@ export interface RunApiOptions {
 /** A newcomer waits this long for a place in the budget, and is told to come back otherwise. */
 const PATIENCE_MS = 5_000;
 const WARN_MS = 60_000;
+/** As many runs as the API shows at once. */
+const PAGE = 'limit=100';
 
 /** One request for a run, and what is known of it. */
 export type Asked = readonly [runId: string, key: ApiKey, known: Reading | undefined];
@@ -90,6 +94,23 @@ export class RunApi {
     return this.#ask(runId, key, known, {
       suffix: `/wait?timeout=${seconds}`, heldMs: seconds * 1000,
     });
+  }
+
+  /** A page of the list of runs, or why there is none. `refused`: the key may not see it. */
+  async page(key: ApiKey, query: string): Promise<Page | 'refused' | 'trouble' | 'no list'> {
+    const turn = this.#budget.take('urgent', () => !this.#isClosed);
+    if (turn !== undefined && !await turn) return 'trouble';
+    const { upstream, mapping, metrics } = this.#options;
+    metrics.count('runcast_list_pages_total');
+    const exchange = await upstream.list(key, query === '' ? PAGE : `${PAGE}&${query}`);
+    this.settle(exchange);
+    if (exchange.kind !== 'answer') return 'trouble';
+    const { status, body } = exchange;
+    if (status === 401 || status === 403) return 'refused';
+    if (status === 429 || status === 408 || status >= 500 && status !== 501) return 'trouble';
+    const page = status === 200 ? readPage(body, mapping) : undefined;
+    if (page === undefined) this.#report('no list of runs');
+    return page ?? 'no list';
   }
 
   /**

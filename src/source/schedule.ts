@@ -96,8 +96,9 @@ export class Schedule {
   /** Its state comes without being asked for: what is not yet due waits at least so long. */
   putOff(delayMs: number): void {
     const state = this.#state;
-    if (state.kind !== 'waiting' || state.at >= this.#policy.clock.now() + delayMs) return;
-    this.#wait(delayMs, STEADY);
+    const isDue = state.kind === 'due' && state.pace.urgency === 'routine';
+    const isSoon = state.kind === 'waiting' && state.at < this.#policy.clock.now() + delayMs;
+    if (isDue || isSoon) this.#wait(delayMs, STEADY);
   }
 
   /** It does not any more: what is to come later, trouble aside, comes after so long. */

@@ -92,6 +92,16 @@ export class Upstream {
     return new Promise((resolve) => this.#exchange(target, headers, bounds, resolve));
   }
 
+  /** `GET` of the list that the run is in: its path without the run's own part. */
+  list(key: ApiKey, query: string): Promise<Exchange> {
+    const { hostname, port, path } = this.#target('');
+    const target = { hostname, port, path: `${path.replace(/\/$/, '')}?${query}` };
+    const bounds = { deadlineMs: this.#options.timeoutMs, agent: this.#agent };
+    if (this.#isClosed) return Promise.resolve({ kind: 'broken', why: 'closed' });
+    const headers = headersFor(key, 'application/json');
+    return new Promise((resolve) => this.#exchange(target, headers, bounds, resolve));
+  }
+
   /**
    * `GET` of what is below the run, as an event stream, with a socket of its own. Tells nothing
    * during the call. Gives how to close it: after that comes nothing but a head that is missing.

@@ -135,6 +135,36 @@ it('comes back where it was, as often as it is sent away, with gzip too', async 
   assert.deepEqual(new Set(returned), new Set(['a']));
 });
 
+it('has an account of what came since the last one, also where nothing is measured', async (t) => {
+  const held: ServerResponse[] = [];
+  const url = await serve(t, (_, res) => {
+    res.writeHead(200, HEAD).write(PROGRESS);
+    held.push(res);
+  });
+  const { load } = await open(t, { url, streams: 10 });
+  assert.deepEqual((await load.measure(0)).bytesBefore, 0);
+  held.forEach((res, n) => n < 3 ? res.destroy() : res.write(PROGRESS));
+  const all = { lost: 0, bytes: 0 };
+  for (let looks = 0; all.lost < 3 || all.bytes < 7 * PROGRESS.length; looks++) {
+    assert.ok(looks < 500, JSON.stringify(all));
+    const { lostBefore, lostEarly, bytesBefore, bytes, openNow } = await load.measure(0);
+    all.lost += lostBefore + lostEarly;
+    all.bytes += bytesBefore + bytes;
+    assert.equal(openNow + all.lost, 10);
+  }
+});
+
+it('comes from other addresses than the load before it', async (t) => {
+  const addresses: (string | undefined)[] = [];
+  const url = await serve(t, (_, res, req) => {
+    addresses.push(req.socket.remoteAddress);
+    res.writeHead(200, HEAD).write(PROGRESS);
+  });
+  for (let loads = 0; loads < 3; loads++) await open(t, { url, streams: 2 });
+  assert.equal(addresses.length, 6);
+  assert.equal(new Set(addresses).size, 3);
+});
+
 it('says why when nobody is there, no event comes or it is no stream', async (t) => {
   const url = await serve(t, (n, res) => {
     if (n === 0) res.writeHead(200, { 'content-type': 'text/html' }).end('<p>');

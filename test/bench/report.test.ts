@@ -59,13 +59,27 @@ describe('a target', () => {
       const judged = judge(TARGET, rows);
       assert.deepEqual([judged.isMet, judged.value], [false, undefined]);
       const text = renderResults([{ machine: MACHINE, case: result({ targets: [judged] }) }]);
-      assert.match(text, /\| CPU a frame \| not measured \| ≤ 1.2 × C floor \| \*\*NOT met\*\* \|/);
+      const line = '| CPU a frame | not measured | – | ≤ 1.2 × C floor | **NOT met** |';
+      assert.ok(text.includes(line), text);
     }
   });
 
   test('that only the median meets says that not all repeats did', () => {
     const text = renderResults([{ machine: MACHINE, case: result() }]);
-    assert.match(text, /9 µs: 1\.13 \(1–1\.6\) × C floor \| ≤ 1\.2 × C floor \| met, not in every/);
+    assert.match(text,
+      /9 µs: 1\.13 \(1–1\.6\) × C floor \| 3 \| ≤ 1\.2 × C floor \| met, not in every/);
+  });
+});
+
+describe('a target of one repeat', () => {
+  test('says so beside met and NOT met, for it shows no spread', () => {
+    const verdicts = [[1.2, 'met, one run'], [0.9, '**NOT met**, one run']] as const;
+    for (const [limit, verdict] of verdicts) {
+      const rows = [row('runcast', [1]), row('C floor', [1])];
+      const targets = [judge({ ...TARGET, limit }, rows)];
+      const text = renderHeadlines([{ machine: MACHINE, case: result({ rows, targets }) }]);
+      assert.ok(text.includes(`| 1 | ≤ ${limit} × C floor | ${verdict} |`), text);
+    }
   });
 });
 
@@ -100,6 +114,15 @@ describe('text', () => {
     const headlines = renderHeadlines(cases);
     assert.equal(headlines.split('\n').filter((line) => line.startsWith('| CPU')).length, 3);
     assert.equal(headlines.match(/Measured on/g)?.length, 2);
+  });
+
+  test('the headlines name the cases of each machine and commit, and those not measured', () => {
+    const later = { machine: { ...MACHINE, commit: 'def5678' }, case: result({ name: 'start' }) };
+    const expected = ['fan-out', 'memory', 'start', 'held'];
+    const headlines = renderHeadlines([{ machine: MACHINE, case: result() }, later], expected);
+    assert.match(headlines, /commit abc1234: fan-out\.$/m);
+    assert.match(headlines, /commit def5678: start\.$/m);
+    assert.match(headlines, /^Not measured: memory, held\.$/m);
   });
 });
 

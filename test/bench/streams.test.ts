@@ -6,7 +6,7 @@ import { it } from 'node:test';
 import { planFrom } from '../../bench/streams.ts';
 import { startCli, startNode } from '../support/cli.ts';
 import type { Cli } from '../support/cli.ts';
-import { within } from '../support/wait.ts';
+import { until, within } from '../support/wait.ts';
 
 const RUN = new URL(`../../bench/run${extname(import.meta.url)}`, import.meta.url);
 
@@ -40,6 +40,22 @@ it('loads this machine only, unless it is told that the owner knows', () => {
   assert.equal(problems('--url', 'http://8.8.8.8/', '--remote'), 0);
   assert.equal(problems('--url', 'https://127.0.0.1/'), 1);
   assert.equal(problems(), 1);
+});
+
+it('is no success where it was told to stop before every stream was open', async (t) => {
+  const cli = startCli(['serve', '--port', '0']);
+  t.after(() => cli.stop());
+  const [, port] = await cli.stdoutLine(/http:\/\/127\.0\.0\.1:(\d+)\//);
+  const url = `http://127.0.0.1:${port}/v1/runs/demo-1/stream`;
+  const streams = startNode(RUN, ['streams', '--url', url, '--streams', '1000', '--rate', '10',
+    '--header', 'x-api-key: lma_demo']);
+  t.after(() => streams.stop());
+  await until('the first stream', () => /\b[1-9]\d* open/.test(streams.stderr));
+  streams.kill('SIGINT');
+  const { code, stdout, stderr } = await ended(streams);
+  assert.equal(code, 1, stderr);
+  assert.match(stdout, /^cut short\nopened +\d{1,2} of 1000/);
+  assert.match(stdout, /^failed +none[^]*^lost +0$/m);
 });
 
 it('holds streams of the demo, and says what came of them', async (t) => {

@@ -2,12 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { startChild } from '../../bench/support/child.ts';
 import type { Child } from '../../bench/support/child.ts';
 import {
-  cpuBetween, isAlive, memoryOf, processTree, sampleCpu,
+  cpuBetween, isAlive, memoryOf, othersShare, processTree, sampleBusy, sampleCpu,
 } from '../../bench/support/usage.ts';
 import { until } from '../support/wait.ts';
 
@@ -58,6 +59,29 @@ test('CPU of a thread that ended is counted, in ticks', NEEDS_PROC, async (t) =>
   const used = cpuBetween(before, sampleCpu([child.pid]));
   assert.equal(used.source, 'ticks');
   assert.ok(used.seconds > 0.15 && used.seconds < 0.5, `${used.seconds}`);
+});
+
+test('what descendants used is ours, also of those that ended', NEEDS_PROC, async (t) => {
+  const child = startScript(t, WORKER);
+  await child.line(/ready/);
+  const before = sampleBusy();
+  await child.ask({ ms: 300 });
+  const during = sampleBusy();
+  await child.stop();
+  const after = sampleBusy();
+  for (const { own } of [during, after]) {
+    assert.ok(own - before.own > 0.25, `${own - before.own} s of the 0.3 are ours`);
+  }
+  const share = othersShare(before, during);
+  assert.ok(share >= 0 && share <= 1.05, String(share));
+});
+
+test('who is busy beside us is a share of all cores', () => {
+  const cores = cpus().length;
+  const before = { machine: 100, own: 10, atMs: 0 };
+  const after = { machine: 100 + 2 + 3 * cores, own: 12, atMs: 10_000 };
+  assert.ok(Math.abs(othersShare(before, after) - 0.3) < 1e-9);
+  assert.equal(othersShare(before, { ...after, own: 1_000 }), 0);
 });
 
 test('memory grows by what is taken', NEEDS_PROC, async (t) => {

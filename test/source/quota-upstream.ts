@@ -18,11 +18,16 @@ import { A, reading, sourceOver } from './harness.ts';
 
 /** There and back. */
 const TRIP_MS = 20;
+/** For so long a run that is over is in the list. */
+const LISTED_MS = 30_000;
 
 export class QuotaUpstream extends Upstream {
   readonly sentAt: number[] = [];
   readonly endsAt = new Map<string, number>();
   limited = 0;
+  pages = 0;
+  listStatus = 200;
+  readonly unlisted = new Set<string>();
   /** Says in each answer what remains, as the run API does. */
   tells = false;
   readonly askedAt = new Map<string, number[]>();
@@ -60,6 +65,27 @@ export class QuotaUpstream extends Upstream {
     const endsAt = this.endsAt.get(runId) ?? Infinity;
     const heldMs = Math.max(0, Math.min(endsAt - now, Number(seconds) * 1000));
     return this.#later(heldMs + TRIP_MS, () => this.#state(runId));
+  }
+
+  /** Newest first, a hundred to a page. */
+  override list(_key: ApiKey, query: string): Promise<Exchange> {
+    const now = this.#clock.now();
+    this.sentAt.push(now);
+    this.pages++;
+    if (this.sentAt.filter((at) => at > now - this.#limit.perMs).length > this.#limit.requests) {
+      this.limited++;
+      return this.#later(TRIP_MS, () => answer(429, '', { 'retry-after': '5' }));
+    }
+    const page = Number(new URLSearchParams(query).get('page') ?? 1);
+    return this.#later(TRIP_MS, () => {
+      const at = this.#clock.now();
+      const all = [...this.endsAt].filter(([runId, endsAt]) =>
+        !this.unlisted.has(runId) && endsAt > at - LISTED_MS).reverse();
+      const data = all.slice((page - 1) * 100, page * 100).map(([runId, endsAt]) =>
+        ({ runId, status: at >= endsAt ? 'completed' : 'running' }));
+      const body = { data, pagination: { page, totalPages: Math.ceil(all.length / 100) } };
+      return answer(this.listStatus, JSON.stringify(body));
+    });
   }
 
   #state(runId: string, told: Record<string, string> = {}): Exchange {

@@ -1,0 +1,76 @@
+/**
+ * One page of the run API's list of runs, read: which runs it shows, and where the next page is.
+ * Pure. How a list is paged is not told by the API, so the usual ways are understood.
+ */
+
+import type { StatusMapping } from '../core/execution.ts';
+import { digest } from '../core/execution.ts';
+
+/** What a list says of a run. */
+export interface Summary {
+  readonly runId: string;
+  /** Of all that it says: another one is news. */
+  readonly digest: string;
+  readonly status: string;
+  readonly isOver: boolean;
+}
+
+/** One page. */
+export interface Page {
+  readonly summaries: readonly Summary[];
+  /** What the query of the next page adds to that of the first; undefined: it was the last. */
+  readonly next: string | undefined;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Undefined where the body is no list of runs. Never throws. */
+export function readPage(body: Buffer, mapping: StatusMapping): Page | undefined {
+  const root = parse(body);
+  const items = Array.isArray(root) ? root : fieldsOf(root)['data'];
+  if (!Array.isArray(items)) return undefined;
+  const summaries = items.flatMap((item: unknown) => readSummary(fieldsOf(item), mapping));
+  if (summaries.length === 0 && items.length > 0) return undefined;
+  return { summaries, next: items.length === 0 ? undefined : nextOf(fieldsOf(root)) };
+}
+
+function readSummary(item: Fields, mapping: StatusMapping): Summary[] {
+  const { runId, [mapping.statusField]: status } = item;
+  if (typeof runId !== 'string' || typeof status !== 'string') return [];
+  const isOver = mapping.completeOn.includes(status) || mapping.errorOn.includes(status);
+  return [{ runId, digest: digest(JSON.stringify(item)), status, isOver }];
+}
+
+/** A cursor, a number of a page, an offset or a link: whatever the list itself goes by. */
+function nextOf(root: Fields): string | undefined {
+  const pagination = fieldsOf(root['pagination']);
+  const { next, page, offset, limit, total, hasMore } = pagination;
+  if (hasMore === false) return undefined;
+  const cursor = [pagination['nextCursor'], pagination['next_cursor'], pagination['cursor']]
+    .find((value) => typeof value === 'string' && value !== '');
+  if (typeof cursor === 'string') return `cursor=${encodeURIComponent(cursor)}`;
+  // Of a link only the query is taken: it must not lead anywhere else.
+  if (typeof next === 'string') return /\?([\x21\x22\x24-\x7e]*)/.exec(next)?.[1];
+  const pages = pagination['totalPages'] ?? pagination['pages'];
+  if (isCount(page) && (hasMore === true || (isCount(pages) && page < pages))) {
+    return `page=${page + 1}`;
+  }
+  if (!isCount(offset) || !isCount(limit) || limit === 0) return undefined;
+  const isMore = hasMore === true || (isCount(total) && offset + limit < total);
+  return isMore ? `offset=${offset + limit}` : undefined;
+}
+
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
+}
+
+function parse(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { readPage } from '../../src/source/list-page.ts';
+import { MAPPING } from '../support/fake-source.ts';
+
+const read = (value: unknown): ReturnType<typeof readPage> =>
+  readPage(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)), MAPPING);
+const RUN = { runId: 'a', status: 'running' };
+const nextOf = (pagination: unknown): string | undefined => read({ data: [RUN], pagination })?.next;
+
+describe('a page of the list', () => {
+  it('shows runs with their status, and any change of what it says of one', () => {
+    const page = read({ data: [RUN, { runId: 'b', status: 'failed', errorMessage: 'x' }] });
+    assert.deepEqual(page?.summaries.map(({ runId, isOver }) => [runId, isOver]),
+      [['a', false], ['b', true]]);
+    const other = read({ data: [{ ...RUN, startedAt: 'now' }] });
+    assert.notEqual(other?.summaries[0]?.digest, page?.summaries[0]?.digest);
+    assert.equal(read([RUN])?.summaries.length, 1, 'a bare array');
+  });
+
+  it('knows the next one by whatever the list goes by', () => {
+    assert.equal(nextOf({ nextCursor: 'a b&c' }), 'cursor=a%20b%26c');
+    assert.equal(nextOf({ next_cursor: 'x' }), 'cursor=x');
+    assert.equal(nextOf({ page: 1, totalPages: 2 }), 'page=2');
+    assert.equal(nextOf({ page: 3, hasMore: true }), 'page=4');
+    assert.equal(nextOf({ offset: 100, limit: 100, total: 201 }), 'offset=200');
+    assert.equal(nextOf({ next: 'https://evil.test/v1/runs?limit=9&page=2' }), 'limit=9&page=2');
+  });
+
+  it('is the last one where nothing says otherwise', () => {
+    for (const pagination of [
+      undefined, null, {}, { nextCursor: null }, { nextCursor: '' }, { page: 2, totalPages: 2 },
+      { nextCursor: 'x', hasMore: false }, { offset: 0, limit: 0, total: 9 },
+      { page: '1', pages: 9 }, { next: 'https://api.test/v1/runs' }, { next: 7 }, 'x', [],
+    ]) assert.equal(nextOf(pagination), undefined, JSON.stringify(pagination));
+    assert.equal(read({ data: [], pagination: { page: 1, totalPages: 9 } })?.next, undefined);
+  });
+
+  it('is none where the body is no list of runs', () => {
+    for (const body of ['', '<html>', 'null', '7', '{}', '{"data":{}}', '{"data":[1]}',
+      '{"data":[{"id":"a"}]}', '{"data":[{"runId":1,"status":"running"}]}']) {
+      assert.equal(read(body), undefined, body);
+    }
+  });
+});
