@@ -61,6 +61,7 @@ export class PollingSource implements RunSource {
     this.#policy = {
       clock, random, pollIntervalMs,
       turn: (...wanted) => api.turn(...wanted),
+      giveBack: () => api.giveBack(),
       restMs: (...of) => driver.restMs(...of),
       provedKey: (poller) => driver.provedKey(poller),
       fetch: async (...asked) => {

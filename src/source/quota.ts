@@ -117,6 +117,12 @@ export class Quota {
     this.#rate = { requests: limit, perMs: Math.max(resetMs, this.#rate?.perMs ?? 0) };
   }
 
+  /** A request that was to go does not. */
+  giveBack(): void {
+    this.#underway--;
+    if (this.#rate !== undefined) this.#sent.pop();
+  }
+
   /** When `count` requests more have room in the rate, its reserve left alone. */
   roomAt(now: number, count: number): number {
     return now + this.#windowRoomMs(now, this.#cap(true), count);

@@ -63,10 +63,17 @@ export class RunApi {
     return this.#budget.take(urgency, isWanted);
   }
 
+  /** A place that was had is not used. */
+  giveBack(): void {
+    this.quota.giveBack();
+    this.#budget.onSettled();
+  }
+
   /** For a newcomer: now or soon, or else it is told when to come back. */
   async prove(...asked: Asked): Promise<Answer> {
     const { waitMs } = this.#budget;
-    if (waitMs > PATIENCE_MS) return overBudget(waitMs);
+    // Infinity: until an answer is in, which has its own deadline.
+    if (waitMs > PATIENCE_MS && waitMs !== Infinity) return overBudget(waitMs);
     const turn = this.#budget.take('urgent', () => !this.#isClosed);
     if (turn !== undefined && !await turn) return overBudget(PATIENCE_MS);
     this.#options.metrics.count('runcast_proofs_total');
@@ -164,7 +171,7 @@ export class RunApi {
   }
 }
 
-function overBudget(waitMs: number): Answer {
-  const again = waitMs === Infinity ? {} : { retryAfterMs: waitMs };
-  return { kind: 'trouble', why: 'over the budget', refusal: refuse('RATE_LIMITED', again) };
+function overBudget(retryAfterMs: number): Answer {
+  const refusal = refuse('RATE_LIMITED', { retryAfterMs });
+  return { kind: 'trouble', why: 'over the budget', refusal };
 }

@@ -16,6 +16,8 @@ export interface SchedulePolicy {
   readonly random: () => number;
   /** A place in the budget: undefined when there is one now; false when it is not wanted. */
   turn(urgency: Urgency, isWanted: () => boolean): Promise<boolean> | undefined;
+  /** A place that was had is not used. */
+  giveBack(): void;
 }
 
 type State =
@@ -142,7 +144,11 @@ export class Schedule {
     const due: State = { kind: 'due', pace };
     this.#enter(due);
     const turn = this.#policy.turn(pace.urgency, () => this.#state === due);
-    if (turn !== undefined && !await turn) return;
+    if (turn !== undefined) {
+      if (!await turn) return;
+      // Between the word that it may go and now something else may have ended it.
+      if (this.#state !== due) return this.#policy.giveBack();
+    }
     this.#enter({ kind: 'asking', pace });
     this.#isPoked = false;
     this.#askedAt = this.#policy.clock.now();

@@ -100,8 +100,11 @@ function quietTests(start: StartGateway): void {
   });
 }
 
+/** Rarely, beside what a busy machine takes for twenty answers. */
+const POLL_MS = 1_500;
+
 function liveTests(start: StartGateway): void {
-  const gateway = useGateway(start, { pollIntervalMs: 400 });
+  const gateway = useGateway(start, { pollIntervalMs: POLL_MS });
 
   it('is answered from the poller of a run that somebody follows', async () => {
     const { upstream } = gateway();
@@ -111,9 +114,11 @@ function liveTests(start: StartGateway): void {
     upstream.run('live', state('running', { step: 1 }));
     await stream.next(({ data }) => data.includes('"step":1'));
     const before = upstream.count('live');
+    const began = performance.now();
     const looks = await Promise.all(Array.from({ length: 20 }, () => look(gateway(), 'live')));
     assert.ok(looks.every(({ text }) => text.includes('"step":1')));
-    assert.ok(upstream.count('live') <= before + 1, 'at most a poll meanwhile');
+    const polls = Math.ceil((performance.now() - began) / POLL_MS);
+    assert.ok(upstream.count('live') <= before + polls, 'nothing but polls meanwhile');
     stream.destroy();
   });
 }

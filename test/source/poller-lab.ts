@@ -40,7 +40,7 @@ export class Lab {
     const first = { runId: RUN, key, reading: this.shown, askedAt: firstAskedAt };
     const policy = {
       pollIntervalMs: POLL_MS, clock: this.clock, fetch: this.fetch.fetch,
-      random: () => this.random(), turn: () => undefined,
+      random: () => this.random(), turn: () => undefined, giveBack: () => undefined,
       restMs: (_poller: Poller, askedAt: number) =>
         Math.max(askedAt + POLL_MS - this.clock.now(), POLL_MS / 2),
       provedKey: () => undefined,

@@ -94,9 +94,14 @@ function flagsOf(options: Tunable): string[] {
   return OPTIONS.flatMap(({ flag, key }) => {
     const value = (options as Partial<Settings>)[key];
     if (value === undefined) return [];
-    const text = typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
-    return [`--${flag}=${key.endsWith('Ms') ? `${text}ms` : text}`];
+    return [`--${flag}=${textOf(value)}${key.endsWith('Ms') ? 'ms' : ''}`];
   });
+}
+
+function textOf(value: NonNullable<Settings[keyof Settings]>): string {
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  if (typeof value !== 'object' || !('perMs' in value)) return String(value);
+  return `${value.requests}/${value.perMs}ms`;
 }
 
 /** Every way to run a gateway that the suites are held against. */
