@@ -157,6 +157,15 @@ describe('mistakes', () => {
     ].sort());
   });
 
+  it('are ways to follow runs that want what is below a run, where that is behind a query', () => {
+    const path = '--upstream-path=/runs?id={runId}';
+    for (const source of ['wait', 'list', 'stream']) {
+      assert.deepEqual(problemsOf(['serve', path, `--source=${source}`]),
+        [`upstream-path: got a ? in it, expected none with source ${source}`]);
+    }
+    assert.equal(settingsOf(['serve', path]).sourceKind, 'poll');
+  });
+
   it('are unknown options by their names alone, whatever their values', () => {
     for (const [args, name] of [
       [['--prot=80'], '--prot'], [['--prot', '80'], '--prot'], [['--prot'], '--prot'],

@@ -125,6 +125,13 @@ describe('the JSON of a run', () => {
     assert.equal(snapshot.terminal, undefined);
   });
 
+  it('is the outermost one of these in an event of a stream, so that ids hold over tiers', () => {
+    const body = '{"data":{"status":"running","data":{"status":"failed"}}}';
+    const snapshot = snapshotOf(body);
+    const parsed = parseExecution('run_1', Buffer.from(snapshot.data), MAPPING, 'event');
+    assert.deepEqual(parsed, { kind: 'snapshot', snapshot });
+  });
+
   it('is the whole object where `data` is no object with a status', () => {
     for (const data of [
       'null', '1', 'true', '[]', '[{"status":"no"}]', '{}', '{"status":1}', '{"Status":"no"}',

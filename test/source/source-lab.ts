@@ -8,6 +8,11 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { jsonLogger } from '../../src/core/log.ts';
 import type { Admission, Admitted, ApiKey, Watch } from '../../src/core/run-source.ts';
+import type { Reading } from '../../src/source/answer.ts';
+import type { Driver, DriverOptions } from '../../src/source/driver.ts';
+import type { PollingSource } from '../../src/source/polling-source.ts';
+import type { Rate } from '../../src/source/quota.ts';
+import type { StreamListener } from '../../src/source/stream-request.ts';
 import { Upstream } from '../../src/source/upstream.ts';
 import type { Exchange } from '../../src/source/upstream.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -32,8 +37,76 @@ interface Asked {
   answer(exchange: Exchange): Promise<void>;
 }
 
+/** A stream that was opened: what upstream says in it is the test's. */
+export class Opened {
+  readonly runId: string;
+  readonly key: string;
+  readonly lastEventId: string;
+  isClosed = false;
+  readonly #listener: StreamListener;
+  #hasHead = false;
+
+  constructor(runId: string, key: string, lastEventId: string, listener: StreamListener) {
+    this.runId = runId;
+    this.key = key;
+    this.lastEventId = lastEventId;
+    this.#listener = listener;
+  }
+
+  async head(status: number, headers: Readonly<Record<string, string>> = {}): Promise<void> {
+    this.#hasHead = true;
+    this.#listener.onHead({ kind: 'answer', status, headers, body: Buffer.alloc(0) });
+    await turn();
+  }
+
+  async opens(headers: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.head(200, { 'content-type': 'text/event-stream; charset=utf-8', ...headers });
+  }
+
+  /** After a head, if there was none yet. */
+  async sends(bytes: string | Buffer): Promise<void> {
+    if (!this.#hasHead) await this.opens();
+    this.#listener.onBytes(Buffer.from(bytes));
+    await turn();
+  }
+
+  async event(type: string, data: string): Promise<void> {
+    await this.sends(`event: ${type}\nid: any\ndata: ${data}\n\n`);
+  }
+
+  async state(of: Reading, type = 'progress'): Promise<void> {
+    await this.event(type, of.snapshot.data);
+  }
+
+  async ping(): Promise<void> {
+    await this.event('ping', '1767225600');
+  }
+
+  async ends(why?: string): Promise<void> {
+    this.#listener.onEnd(why);
+    await turn();
+  }
+
+  close(): void {
+    if (!this.#hasHead && !this.isClosed) {
+      this.#listener.onHead({ kind: 'broken', why: 'closed' });
+    }
+    this.isClosed = true;
+  }
+}
+
 class HandUpstream extends Upstream {
   readonly asked: Asked[] = [];
+  readonly opened: Opened[] = [];
+
+  override open(
+    runId: string, key: ApiKey, suffix: string, lastEventId: string, listener: StreamListener,
+  ): () => void {
+    assert.equal(suffix, '/stream');
+    const opened = new Opened(runId, key.value, lastEventId, listener);
+    this.opened.push(opened);
+    return () => opened.close();
+  }
 
   override get(runId: string, key: ApiKey): Promise<Exchange> {
     return new Promise((resolve) => {
@@ -46,6 +119,13 @@ class HandUpstream extends Upstream {
   }
 }
 
+/** What varies between labs. */
+export interface LabOptions {
+  readonly driver?: (options: DriverOptions) => Driver;
+  readonly rate?: Rate;
+  readonly random?: () => number;
+}
+
 export class SourceLab {
   readonly clock = new FakeClock();
   readonly log: { level: string; msg: string; requests?: number; error?: string }[] = [];
@@ -53,10 +133,19 @@ export class SourceLab {
     url: new URL('http://upstream.test'), path: '/v1/runs/{runId}', timeoutMs: 10_000,
     maxBodyBytes: 1_000_000,
   }, this.clock);
-  readonly source = sourceOver(this.upstream, {
-    clock: this.clock, pollIntervalMs: POLL_MS,
-    log: jsonLogger('info', this.clock, (line) => this.log.push(JSON.parse(line))),
-  });
+  readonly source: PollingSource;
+
+  constructor(options: LabOptions = {}) {
+    this.source = sourceOver(this.upstream, {
+      clock: this.clock, pollIntervalMs: POLL_MS, ...options,
+      log: jsonLogger('info', this.clock, (line) => this.log.push(JSON.parse(line))),
+    });
+  }
+
+  /** The stream that was opened last. */
+  get stream(): Opened {
+    return this.upstream.opened.at(-1) ?? assert.fail('no stream was opened');
+  }
 
   get last(): Asked {
     return this.upstream.asked.at(-1) ?? assert.fail('nothing was asked');

@@ -28,6 +28,7 @@ type Scripted =
   | { kind: 'resetMidBody'; body: Buffer }
   | { kind: 'endless' }
   | { kind: 'delay'; ms: number; answer: Answer }
+  | { kind: 'act'; act: (res: ServerResponse, asked: Asked) => void }
   | { kind: 'perKey'; answers: Readonly<Record<string, Answer>>; otherwise: Answer };
 
 export type Answer = Readonly<Scripted> | ((asked: Asked) => Answer);
@@ -85,6 +86,10 @@ export const delay = (ms: number, answer: Answer): Answer => ({ kind: 'delay', m
 
 export const perKey = (answers: Readonly<Record<string, Answer>>, otherwise: Answer): Answer =>
   ({ kind: 'perKey', answers, otherwise });
+
+/** Whatever `act` does with the response. */
+export const act = (by: (res: ServerResponse, asked: Asked) => void): Answer =>
+  ({ kind: 'act', act: by });
 
 /** A complete ExecutionStatus of a run with two outputs. The same arguments, the same bytes. */
 export function execution(runId: string, status: string, over: Fields = {}): Fields {
@@ -157,6 +162,8 @@ export function serve(answer: Answer, asked: Asked, res: ServerResponse): void {
     }
     case 'endless':
       return serveEndless(res);
+    case 'act':
+      return answer.act(res, asked);
     case 'delay':
       return after(res, answer.ms, () => serve(answer.answer, asked, res));
     case 'perKey': {
