@@ -48,9 +48,6 @@ export interface Link {
   readonly close: () => void;
 }
 
-/** What comes of a place in the budget that is given back. */
-const UNUSED = { kind: 'broken', why: 'not wanted' } as const;
-
 type State =
   | { readonly kind: 'waiting'; readonly timer: Timer }
   | { readonly kind: 'due' }
@@ -114,7 +111,7 @@ export class RunStream {
     const turn = api.turn(urgency, () => this.#state === due);
     if (turn !== undefined && !await turn) return undefined;
     // It may have ended between the word that it is its turn and now: the place is given back.
-    if (this.#state !== due) return api.settle(UNUSED);
+    if (this.#state !== due) return api.giveBack();
     const key = this.#nextKey();
     const { runId, snapshot } = this.#poller;
     const close = api.follow(runId, key, snapshot.id, (news) => this.#onNews(link, news));
@@ -169,7 +166,7 @@ export class RunStream {
     this.#enter(asking);
     const turn = api.turn('urgent', () => this.#state === asking);
     if (turn !== undefined && !await turn) return undefined;
-    if (this.#state !== asking) return api.settle(UNUSED);
+    if (this.#state !== asking) return api.giveBack();
     const askedAt = clock.now();
     const answer = await api.get(this.#poller.runId, key, undefined);
     if (this.#state !== asking) return undefined;
