@@ -197,7 +197,7 @@ export function settle(values: Record<string, unknown>, problems: string[]): Set
   if (sourceKind !== 'poll' && upstreamPath.includes('?')) {
     problems.push(`upstream-path: got a ? in it, expected none with source ${sourceKind}`);
   }
-  if (sourceKind === 'list' && !upstreamPath.endsWith('/{runId}')) {
+  if (sourceKind === 'list' && !/\?|\/\{runId\}$/.test(upstreamPath)) {
     problems.push(`upstream-path: got ${printed(upstreamPath)}, expected /{runId} at its end`
       + ' with source list');
   }

@@ -164,6 +164,10 @@ describe('mistakes', () => {
         [`upstream-path: got a ? in it, expected none with source ${source}`]);
     }
     assert.equal(settingsOf(['serve', path]).sourceKind, 'poll');
+    const below = '--upstream-path=/jobs/{runId}/state';
+    assert.deepEqual(problemsOf(['serve', '--source=list', below]), [
+      "upstream-path: got '/jobs/{runId}/state', expected /{runId} at its end with source list",
+    ]);
   });
 
   it('are unknown options by their names alone, whatever their values', () => {

@@ -15,8 +15,11 @@ export interface Rate {
 
 /** Of the rate, left to joins and ends: routine polls may not use it up. */
 const RESERVE = 0.1;
-/** A request may be on its way for a moment: so much longer than the time given it counts. */
-const MARGIN = 0.01;
+/**
+ * A request may be on its way for a moment, an earlier one longer than a later one: so much longer
+ * than the rate's time it counts. A hundredth, or 300 ms where that is more, but never a quarter.
+ */
+const MARGIN = { share: 0.01, ms: 300, most: 0.25 };
 /** After a 429 so many requests are under way at once, doubled by each answer up to any number. */
 const SLOW_START = 2;
 const MAX_SLOW_START = 64;
@@ -138,7 +141,7 @@ export class Quota {
 
   #windowRoomMs(now: number, cap: number, count: number): number {
     if (this.rate === undefined) return 0;
-    const overMs = this.rate.perMs * (1 + MARGIN);
+    const overMs = countedMs(this.rate.perMs);
     const missing = this.#used(now) + count - cap;
     if (missing <= 0) return 0;
     // So many must be over before; where even all are not enough, whole times pass.
@@ -154,7 +157,7 @@ export class Quota {
 
   #used(now: number): number {
     const { perMs } = this.rate ?? { perMs: 0 };
-    const overAt = now - perMs * (1 + MARGIN);
+    const overAt = now - countedMs(perMs);
     while ((this.#sent[this.#head] ?? Infinity) <= overAt) this.#head++;
     if (this.#head > 1024 && this.#head > this.#sent.length / 2) {
       this.#sent = this.#sent.slice(this.#head);
@@ -171,4 +174,9 @@ export class Quota {
     if (!isRoutine) return 0;
     return Math.max(0, this.#routineAt + (until - now) / usable - now);
   }
+}
+
+/** How long a request counts that was sent now. */
+function countedMs(perMs: number): number {
+  return perMs + Math.max(perMs * MARGIN.share, Math.min(MARGIN.ms, perMs * MARGIN.most));
 }

@@ -62,7 +62,7 @@ describe('a budget', () => {
     for (const name of ['a', 'b']) lab.ask(name, 'urgent');
     lab.ask('poll', 'routine');
     lab.ask('join', 'urgent');
-    await lab.advance(2_100);
+    await lab.advance(2_600);
     assert.deepEqual(lab.granted.slice(2), ['join', 'poll']);
   });
 
@@ -71,7 +71,7 @@ describe('a budget', () => {
     for (let i = 0; i < 10; i++) lab.ask('first', 'urgent');
     for (let i = 0; i < 40; i++) lab.ask(`join-${i}`, 'urgent');
     for (let i = 0; i < 3; i++) lab.ask(`poll-${i}`, 'routine');
-    await lab.advance(5_100);
+    await lab.advance(6_300);
     const polls = lab.granted.filter((name) => name.startsWith('poll'));
     assert.deepEqual(polls, ['poll-0', 'poll-1', 'poll-2']);
     assert.ok(lab.granted.indexOf('poll-0') <= 16, lab.granted.join());
@@ -85,7 +85,7 @@ describe('a budget', () => {
     lab.ask('gone', 'urgent', () => isWanted);
     lab.ask('b', 'urgent');
     isWanted = false;
-    await lab.advance(1_010);
+    await lab.advance(1_260);
     assert.deepEqual([lab.granted, lab.refused], [['a', 'b'], ['gone']]);
   });
 
@@ -93,7 +93,7 @@ describe('a budget', () => {
     const lab = new Lab(2, 1_000);
     assert.equal(lab.budget.waitMs, 0);
     for (const name of ['a', 'b', 'c', 'd']) lab.ask(name, 'urgent');
-    assert.equal(lab.budget.waitMs, 2_020);
+    assert.equal(lab.budget.waitMs, 2_500);
   });
 
   it('leaves nobody waiting when it closes', async () => {
