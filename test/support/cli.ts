@@ -26,18 +26,24 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-/** `runcast ...args`. */
+/** `runcast ...args`: what was built, where the tests were told to; else from their own source. */
 export function startCli(args: readonly string[], options: CliOptions = {}): Cli {
+  // Three processes that each compile the source first are most of what the suites cost.
+  if (process.env['TEST_DIST'] !== undefined) {
+    return startNode(new URL('../../dist/cli.js', import.meta.url), args, options, []);
+  }
   const script = new URL(`../../src/cli${extname(import.meta.url)}`, import.meta.url);
   return startNode(script, args, options);
 }
 
-/** Any script with this process's own loader flags. */
-export function startNode(script: URL, args: readonly string[], options: CliOptions = {}): Cli {
+/** Any script, by default with this process's own loader flags. */
+export function startNode(
+  script: URL, args: readonly string[], options: CliOptions = {}, flags = loaderFlags(),
+): Cli {
   const env = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(RUNCAST_|NODE_TEST_)/.test(name)),
   );
-  return new Cli(spawn(process.execPath, [...loaderFlags(), fileURLToPath(script), ...args], {
+  return new Cli(spawn(process.execPath, [...flags, fileURLToPath(script), ...args], {
     env: { ...env, ...options.env },
     cwd: options.cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
