@@ -66,7 +66,7 @@ const FAULTS: readonly (readonly [name: string, answer: Answer, told: Told])[] =
   ['an odd 4xx', refused(418, 'TEAPOT'), NONSENSE],
 ];
 
-const LIMITS = { upstreamTimeoutMs: 2_000, maxBodyBytes: 1_000_000, pingIntervalMs: 200 };
+const LIMITS = { upstreamTimeoutMs: 5_000, maxBodyBytes: 1_000_000, pingIntervalMs: 200 };
 
 const pingAfter = (stream: SseStream, at: number) =>
   stream.next((event) => event.event === 'ping' && event.at > at);

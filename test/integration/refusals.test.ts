@@ -243,7 +243,7 @@ async function assertTransient(
 }
 
 export function transientTests(start: StartGateway): void {
-  const gateway = useGateway(start, { upstreamTimeoutMs: 1_200 });
+  const gateway = useGateway(start, { upstreamTimeoutMs: 3_000 });
   const patient = useGateway(start);
 
   const troubles: readonly (readonly [string, Answer, number, string])[] = [
