@@ -66,7 +66,7 @@ const FAULTS: readonly (readonly [name: string, answer: Answer, told: Told])[] =
   ['an odd 4xx', refused(418, 'TEAPOT'), NONSENSE],
 ];
 
-const LIMITS = { upstreamTimeoutMs: 5_000, maxBodyBytes: 1_000_000, pingIntervalMs: 200 };
+const LIMITS = { upstreamTimeoutMs: 8_000, maxBodyBytes: 1_000_000, pingIntervalMs: 200 };
 
 const pingAfter = (stream: SseStream, at: number) =>
   stream.next((event) => event.event === 'ping' && event.at > at);
@@ -87,7 +87,7 @@ export function midStreamTests(start: StartGateway): void {
       await upstream.next(runId);
       await pingAfter(stream, performance.now());
       upstream.run(runId, state('completed'));
-      const { data } = await stream.next('complete', 20_000);
+      const { data } = await stream.next('complete', 40_000);
       assert.equal(data, JSON.stringify(execution(runId, 'completed')));
       await assertEnded(stream);
       assert.deepEqual(names(stream, 'ping'), ['progress', 'complete']);
@@ -150,7 +150,7 @@ export function pollTests(start: StartGateway): void {
       await upstream.next(runId);
       await pingAfter(stream, performance.now());
       upstream.run(runId, state('completed'));
-      await stream.next('complete', 20_000);
+      await stream.next('complete', 40_000);
       assert.equal(elsewhere?.connections, 0);
     });
   }
@@ -211,7 +211,7 @@ export function outageTests(start: StartGateway): void {
     for (const runId of runIds) upstream.run(runId, state('completed'));
     await upstream.restart();
     for (const stream of streams) {
-      await stream.next('complete', 20_000);
+      await stream.next('complete', 40_000);
       await assertEnded(stream);
       assert.deepEqual(names(stream, 'ping'), ['progress', 'complete']);
     }

@@ -96,12 +96,12 @@ export class Cli {
   }
 
   /** The first line of stdout, past or to come, that matches; rejects if the process ends. */
-  stdoutLine(regex: RegExp, ms = 10_000): Promise<RegExpExecArray> {
+  stdoutLine(regex: RegExp, ms = 30_000): Promise<RegExpExecArray> {
     return this.#line('stdout', regex, ms);
   }
 
   /** The same for stderr, where the log is. */
-  stderrLine(regex: RegExp, ms = 10_000): Promise<RegExpExecArray> {
+  stderrLine(regex: RegExp, ms = 30_000): Promise<RegExpExecArray> {
     return this.#line('stderr', regex, ms);
   }
 

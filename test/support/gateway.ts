@@ -136,7 +136,7 @@ export class TestGateway {
   /** Whatever is still open, cut. Idempotent. */
   async stop(): Promise<void> {
     for (const stream of this.#streams) stream.destroy();
-    await within(10_000, 'the end of the gateway', this.close());
+    await within(30_000, 'the end of the gateway', this.close());
     if (this.#ownsUpstream) await this.upstream.close();
   }
 
@@ -149,7 +149,7 @@ export class TestGateway {
     const { key = KEY, headers, lastEventId, query } = options;
     const position = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
     const stream = await openStream(this.url(runId, query), {
-      headers: { 'x-api-key': key, ...position, ...headers }, headMs: 10_000,
+      headers: { 'x-api-key': key, ...position, ...headers }, headMs: 30_000,
     });
     this.#streams.add(stream);
     void stream.ended.then(() => this.#streams.delete(stream));
@@ -176,7 +176,7 @@ export class TestGateway {
       });
       req.on('error', reject).end(body);
     });
-    return within(10_000, `an answer to ${method} ${path}`, answered);
+    return within(30_000, `an answer to ${method} ${path}`, answered);
   }
 
   /** `n` polls of a run that somebody watches, answers included. */
@@ -199,11 +199,11 @@ export class TestGateway {
       const before = this.upstream.count(runId);
       await this.ticks(5);
       return this.upstream.count(runId) === before;
-    }, 10_000);
+    }, 30_000);
   }
 
   /** No stream is open any more. */
-  untilIdle(ms = 5_000): Promise<void> {
+  untilIdle(ms = 20_000): Promise<void> {
     return until('no stream left', async () => (await this.stats()).streams === 0, ms);
   }
 }
@@ -257,7 +257,7 @@ export function assertRetry(retryMs: number | undefined): void {
 }
 
 /** Sees a stream to its end, which must be a clean one, and holds it against the contract. */
-export async function assertEnded(stream: SseStream, ms = 5_000): Promise<void> {
+export async function assertEnded(stream: SseStream, ms = 20_000): Promise<void> {
   assert.equal(await within(ms, 'the end of a stream', stream.ended), 'end');
   assertStream(stream);
 }

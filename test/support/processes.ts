@@ -107,13 +107,13 @@ export class Program extends TestGateway {
 }
 
 /** The body at a path, over a connection of its own; of whatever status. */
-export async function get(port: number, path: string, ms = 5_000): Promise<string> {
+export async function get(port: number, path: string, ms = 20_000): Promise<string> {
   return (await ask(port, path, ms)).body;
 }
 
 /** Status and body; rejects where nobody answers. */
 export function ask(
-  port: number, path: string, ms = 5_000,
+  port: number, path: string, ms = 20_000,
 ): Promise<{ readonly status: number; readonly body: string }> {
   const answered = new Promise<{ status: number; body: string }>((resolve, reject) => {
     const req = request({ port, host: '127.0.0.1', path, agent: false }, (res) => {

@@ -55,7 +55,7 @@ export function openRaw(
     });
     socket.once('close', () => onClosed('local'));
   });
-  const until = (text: string | RegExp, ms = 5_000): Promise<string> => {
+  const until = (text: string | RegExp, ms = 20_000): Promise<string> => {
     let look = (): void => undefined;
     const seen = new Promise<string>((resolve, reject) => {
       look = () => {

@@ -39,7 +39,7 @@ export type StreamEnd = 'end' | 'aborted' | 'error';
 
 /** Resolves with the response head, whatever its status; rejects if there is none. */
 export function openStream(url: string | URL, options: StreamOptions = {}): Promise<SseStream> {
-  const { headers, headMs = 5_000, ...rest } = options;
+  const { headers, headMs = 20_000, ...rest } = options;
   const req = request(url, {
     agent: false,
     headers: { accept: 'text/event-stream', ...headers },
@@ -112,7 +112,7 @@ export class SseStream {
    */
   next(
     wanted: string | ((event: ReceivedEvent) => boolean),
-    ms = 5_000,
+    ms = 20_000,
   ): Promise<ReceivedEvent> {
     const isIt = typeof wanted === 'string'
       ? (event: ReceivedEvent) => event.event === wanted

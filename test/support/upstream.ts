@@ -86,7 +86,7 @@ export class Upstream {
   }
 
   /** The next request of this run that arrives after this call. */
-  next(runId: string, ms = 5_000): Promise<UpstreamRequest> {
+  next(runId: string, ms = 20_000): Promise<UpstreamRequest> {
     const arrival = new Promise<UpstreamRequest>((resolve) => {
       this.#waiters.push({ runId, resolve });
     });

@@ -21,7 +21,7 @@ export async function within<T>(ms: number, label: string, promise: PromiseLike<
 export async function until(
   label: string,
   predicate: () => boolean | Promise<boolean>,
-  ms = 5_000,
+  ms = 20_000,
 ): Promise<void> {
   const late = new Error(`${label}: not within ${ms} ms`);
   const deadline = performance.now() + ms;
