@@ -24,6 +24,9 @@ const MARGIN = { share: 0.01, ms: 300, most: 0.25 };
 const SLOW_START = 2;
 const MAX_SLOW_START = 64;
 
+/** Upstream has a request after this long at the latest. */
+const MAX_TRIP_MS = 1_000;
+
 interface Told {
   readonly remaining: number;
   readonly until: number;
@@ -87,6 +90,18 @@ export class Quota {
     if (isRoutine) this.#routineAt = now;
   }
 
+  /**
+   * The request that was sent at `sentAt` has reached upstream by now, but who knows when: it
+   * counts from now. One that is held back was there long ago.
+   */
+  onArrived(sentAt: number, now: number): void {
+    if (this.#rate === undefined || now - sentAt > MAX_TRIP_MS) return;
+    const index = this.#sent.findLastIndex((at) => at <= sentAt);
+    if (index < this.#head) return;
+    this.#sent.splice(index, 1);
+    this.#sent.push(now);
+  }
+
   /** Its answer has come, or its failure. */
   settle(now: number, isLimited: boolean, retryAfterMs?: number, allowance?: Allowance): void {
     this.#underway--;
@@ -122,8 +137,8 @@ export class Quota {
 
   /** A request that was to go does not. */
   giveBack(): void {
+    // Which of the times was its own is not known: they stay.
     this.#underway--;
-    if (this.#rate !== undefined) this.#sent.pop();
   }
 
   /** When `count` requests more have room in the rate, its reserve left alone. */

@@ -100,9 +100,11 @@ export class RunApi {
   async page(key: ApiKey, query: string): Promise<Page | 'refused' | 'trouble' | 'no list'> {
     const turn = this.#budget.take('urgent', () => !this.#isClosed);
     if (turn !== undefined && !await turn) return 'trouble';
-    const { upstream, mapping, metrics } = this.#options;
+    const { upstream, mapping, metrics, clock } = this.#options;
     metrics.count('runcast_list_pages_total');
+    const sentAt = clock.now();
     const exchange = await upstream.list(key, query === '' ? PAGE : `${PAGE}&${query}`);
+    this.quota.onArrived(sentAt, clock.now());
     this.settle(exchange);
     if (exchange.kind !== 'answer') return 'trouble';
     const { status, body } = exchange;
@@ -158,7 +160,9 @@ export class RunApi {
   ): Promise<Answer> {
     const { upstream, mapping, clock, metrics } = this.#options;
     const etag = known?.etag?.key === key.value ? { etag: known.etag.value } : {};
+    const sentAt = clock.now();
     const exchange = await upstream.get(runId, key, { ...extra, ...etag });
+    this.quota.onArrived(sentAt, clock.now());
     this.settle(exchange);
     const wallNow = clock.wallNow();
     const answer = readAnswer(exchange, { runId, key, known, mapping, wallNow });

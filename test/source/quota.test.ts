@@ -74,6 +74,24 @@ describe('a rate', () => {
   });
 });
 
+describe('a request on its way', () => {
+  it('counts from its answer, for nobody knows when upstream saw it', () => {
+    const quota = new Quota({ requests: 1, perMs: 60_000 }, () => 0);
+    quota.spend(0, false);
+    quota.onArrived(0, 900);
+    quota.settle(900, false);
+    assert.equal(quota.delayMs(900, false), 60_600);
+  });
+
+  it('counts from when it was sent where upstream held it back', () => {
+    const quota = new Quota({ requests: 1, perMs: 60_000 }, () => 0);
+    quota.spend(0, false);
+    quota.onArrived(0, 30_000);
+    quota.settle(30_000, false);
+    assert.equal(quota.delayMs(30_000, false), 30_600);
+  });
+});
+
 describe('upstream\'s word', () => {
   it('that nothing remains stops all until it is reset', () => {
     const quota = new Quota(undefined, () => 0);
