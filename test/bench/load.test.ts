@@ -68,7 +68,7 @@ it('counts each stream as what became of it', async (t) => {
   assert.deepEqual(opened.failed, { 503: 10, 'refused: 429 RATE_LIMITED': 1 });
   assert.deepEqual([opened.opened, opened.openNow, opened.lostEarly], [39, 39, 0]);
   assert.equal(opened.firstEventUs.count, 39);
-  assert.ok(opened.perSecond > 100 && opened.perSecond < 1500, String(opened.perSecond));
+  assert.ok(opened.perSecond > 10 && opened.perSecond < 1500, String(opened.perSecond));
 
   const { measuring } = await measure(load, 400, begun);
   held.forEach((res, n) => {
