@@ -159,7 +159,7 @@ function lifeTests(): void {
   });
 
   it('shows a whole run of the demo, from queued to its end', async (t) => {
-    const demo = await startDemoApi({ keys: { lma_a: 'demo' }, pace: 15 });
+    const demo = await startDemoApi({ keys: { lma_a: 'demo' }, pace: 5 });
     t.after(() => demo.close());
     const gateway = createGateway({ ...SHORT, pollIntervalMs: 20, upstream: demo.origin });
     t.after(() => gateway.close());
