@@ -29,9 +29,19 @@ export function readPage(body: Buffer, mapping: StatusMapping): Page | undefined
   const root = parse(body);
   const items = Array.isArray(root) ? root : fieldsOf(root)['data'];
   if (!Array.isArray(items)) return undefined;
-  const summaries = items.flatMap((item: unknown) => readSummary(fieldsOf(item), mapping));
+  const summaries = readSummaries(items, mapping);
+  if (summaries === undefined) return undefined;
   if (summaries.length === 0 && items.length > 0) return undefined;
   return { summaries, next: items.length === 0 ? undefined : nextOf(fieldsOf(root)) };
+}
+
+/** What `JSON.parse` takes may be too deep to be printed: that is no list. */
+function readSummaries(items: readonly unknown[], mapping: StatusMapping): Summary[] | undefined {
+  try {
+    return items.flatMap((item) => readSummary(fieldsOf(item), mapping));
+  } catch {
+    return undefined;
+  }
 }
 
 function readSummary(item: Fields, mapping: StatusMapping): Summary[] {

@@ -37,6 +37,11 @@ describe('a page of the list', () => {
     assert.equal(read({ data: [], pagination: { page: 1, totalPages: 9 } })?.next, undefined);
   });
 
+  it('is none where a summary is nested deeper than it could be printed', () => {
+    const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+    assert.equal(read(`{"data":[{"runId":"a","status":"running","x":${deep}}]}`), undefined);
+  });
+
   it('is none where the body is no list of runs', () => {
     for (const body of ['', '<html>', 'null', '7', '{}', '{"data":{}}', '{"data":[1]}',
       '{"data":[{"id":"a"}]}', '{"data":[{"runId":1,"status":"running"}]}']) {
