@@ -42,7 +42,7 @@ function assertRefusal(
 /** What node:http would not send as it stands. */
 async function sendRaw(port: number, head: readonly string[], body = ''): Promise<Refusal> {
   const bytes = Buffer.from(`${head.join('\r\n')}\r\n\r\n${body}`, 'latin1');
-  const { received } = await rawRequest(port, bytes, { ms: 5_000 });
+  const { received } = await rawRequest(port, bytes, { ms: 20_000 });
   const [top = '', text = ''] = received.toString().split(/\r\n\r\n(.*)/s);
   const [first = '', ...lines] = top.split('\r\n');
   const headers = Object.fromEntries(lines.map((line) => {
@@ -290,7 +290,7 @@ export function transientTests(start: StartGateway): void {
   });
 
   it('is not asked of upstream again by each who waits for it', async () => {
-    patient().upstream.run('queue', delay(500, refused(500, 'INTERNAL_ERROR')));
+    patient().upstream.run('queue', delay(3_000, refused(500, 'INTERNAL_ERROR')));
     await Promise.all(Array.from({ length: 20 }, () => patient().ask('queue')));
     // One; or another one or two where some came only after its answer.
     assert.ok(patient().upstream.count('queue') <= 3);
