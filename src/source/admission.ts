@@ -10,6 +10,7 @@ import type { Refusal } from '../core/errors.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Admission, ApiKey, Purpose, Refused } from '../core/run-source.ts';
+import { readAtOf } from './answer.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
 import { Memory } from './memory.ts';
 
@@ -98,7 +99,7 @@ export class Admissions {
     this.#no.delete(name);
     const before = this.#yes.get(name);
     const provedAt = Math.max(shown.askedAt, before?.provedAt ?? -Infinity);
-    const isNewer = before !== undefined && before.shown.askedAt > shown.askedAt
+    const isNewer = before !== undefined && readAtOf(before.shown) > readAtOf(shown)
       && before.shown.reading.snapshot.identity === shown.reading.snapshot.identity;
     this.#believe(name, { shown: isNewer ? before.shown : shown, provedAt });
   }
@@ -134,7 +135,7 @@ export class Admissions {
     // Who is going to follow hears of what is newer as soon as the poller does.
     if (lives !== undefined && purpose === 'follow') return admitted(shown, lives.snapshot);
     const { snapshot, seenAt } = lives
-      ?? { snapshot: shown.reading.snapshot, seenAt: shown.askedAt };
+      ?? { snapshot: shown.reading.snapshot, seenAt: readAtOf(shown) };
     const isFresh = snapshot.terminal !== undefined || clock.now() - seenAt < freshMs;
     return isFresh ? admitted(shown, snapshot) : undefined;
   }

@@ -28,11 +28,13 @@ export interface Shown {
   readonly key: ApiKey;
   readonly reading: Reading;
   readonly askedAt: number;
+  /** When upstream read it, where it held its answer back: of two states the later read is newer. */
+  readonly readAt?: number;
 }
 
 /** What upstream said. */
 export type Answer =
-  | { readonly kind: 'state'; readonly reading: Reading }
+  | { readonly kind: 'state'; readonly reading: Reading; readonly readAt?: number }
   /** 401, 403, 404, 410: upstream's word to this key. */
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   /** Anything that a later try may mend; the refusal is for those who are still waiting. */
@@ -40,6 +42,17 @@ export type Answer =
 
 /** Upstream's trouble. */
 export type Trouble = Extract<Answer, { kind: 'trouble' }>;
+
+/** A state as an answer to `key`, asked for at `askedAt`. */
+export function shownIn(
+  { reading, readAt }: Extract<Answer, { kind: 'state' }>, runId: string, key: ApiKey,
+  askedAt: number,
+): Shown {
+  return { runId, key, reading, askedAt, ...(readAt !== undefined && { readAt }) };
+}
+
+/** Which of two states is the newer one. */
+export const readAtOf = ({ askedAt, readAt }: Shown): number => readAt ?? askedAt;
 
 /** What was asked, and what was known then. */
 export interface Question {

@@ -9,6 +9,7 @@ import type { Refusal } from '../core/errors.ts';
 import { isSameRun } from '../core/execution.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Admitted, ApiKey, Loss, RunObserver, Watch } from '../core/run-source.ts';
+import { readAtOf, shownIn } from './answer.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
 import { PollerWatch } from './poller-watch.ts';
 import { Rotation } from './rotation.ts';
@@ -50,24 +51,23 @@ export class Poller {
   readonly #watches = new Set<PollerWatch>();
   readonly #schedule: Schedule;
   #reading: Reading;
-  /** When the request was sent whose answer is the newest one taken in. */
-  #askedAt: number;
+  /** When upstream read the newest state taken in. */
+  #readAt: number;
   /** When that answer came. */
   #seenAt: number;
 
   constructor(first: Shown, policy: PollerPolicy, owner: PollerOwner) {
-    const { runId, key, reading, askedAt } = first;
-    this.runId = runId;
-    this.#reading = reading;
-    this.#askedAt = askedAt;
-    this.#seenAt = askedAt;
+    this.runId = first.runId;
+    this.#reading = first.reading;
+    this.#readAt = readAtOf(first);
+    this.#seenAt = this.#readAt;
     this.#policy = policy;
     this.#owner = owner;
-    this.#rotation.add(key);
+    this.#rotation.add(first.key);
     // Runs that were joined in the same instant do not stay in step.
     const { pollIntervalMs, random, clock } = policy;
     const firstMs = pollIntervalMs * (0.75 + 0.25 * random());
-    const delayMs = Math.max(0, askedAt + firstMs - clock.now());
+    const delayMs = Math.max(0, this.#readAt + firstMs - clock.now());
     this.#schedule = new Schedule(policy, () => void this.#poll(), delayMs);
   }
 
@@ -100,17 +100,17 @@ export class Poller {
   }
 
   /** A state that was read for another reason, by a key that this poller serves. */
-  take({ key, reading, askedAt }: Shown): void {
+  take(shown: Shown): void {
     if (this.#schedule.isOver) return;
-    const { snapshot } = reading;
-    // An answer that was asked for before the newest one may be older than it. Only an end is
-    // taken all the same: it stays true.
-    if (askedAt < this.#askedAt && snapshot.terminal === undefined) return;
+    const { key, reading, reading: { snapshot } } = shown;
+    const readAt = readAtOf(shown);
+    // Of what is older than the newest state only an end is taken: it stays true.
+    if (readAt < this.#readAt && snapshot.terminal === undefined) return;
     if (snapshot.identity !== this.snapshot.identity && this.#rotation.hasOthers(key.value)) {
       this.lose(key.value, { kind: 'moved' });
       return;
     }
-    this.#askedAt = Math.max(askedAt, this.#askedAt);
+    this.#readAt = Math.max(readAt, this.#readAt);
     this.#seenAt = this.#policy.clock.now();
     const changed = snapshot.id !== this.snapshot.id;
     this.#reading = reading;
@@ -143,7 +143,7 @@ export class Poller {
     if (answer.kind === 'refused') this.#onRefused(answer.refusal, key, askedAt);
     if (answer.kind !== 'state') return;
     this.#rotation.found(key.value);
-    this.#owner.onProved({ runId: this.runId, key, reading: answer.reading, askedAt }, this);
+    this.#owner.onProved(shownIn(answer, this.runId, key, askedAt), this);
   }
 
   /** There may be news: see {@link Schedule.poke}. */
@@ -199,7 +199,7 @@ export class Poller {
     const left = this.#rotation.delete(key);
     if (left === undefined) return;
     const { runId } = this;
-    this.#owner.onLeft({ runId, key: left, reading: this.#reading, askedAt: this.#askedAt });
+    this.#owner.onLeft({ runId, key: left, reading: this.#reading, askedAt: this.#readAt });
   }
 
   #onKeyGone(): void {

@@ -158,7 +158,7 @@ export class PollingSource implements RunSource {
 
   #settled(answer: Answer, key: ApiKey): Answer {
     if (answer.kind !== 'state') return answer;
-    return { kind: 'state', reading: this.#firstEnd(answer.reading, key) };
+    return { ...answer, reading: this.#firstEnd(answer.reading, key) };
   }
 
   /** An upstream of several machines may take back an end that it has told; we do not. */

@@ -90,10 +90,15 @@ export class RunApi {
   }
 
   /** The run when it is over, or as it is after so long. A place was taken. */
-  wait(seconds: number, ...[runId, key, known]: Asked): Promise<Answer> {
-    return this.#ask(runId, key, known, {
-      suffix: `/wait?timeout=${seconds}`, heldMs: seconds * 1000,
+  async wait(seconds: number, ...[runId, key, known]: Asked): Promise<Answer> {
+    const { clock } = this.#options;
+    const heldMs = seconds * 1000;
+    const heldUntil = clock.now() + heldMs;
+    const answer = await this.#ask(runId, key, known, {
+      suffix: `/wait?timeout=${seconds}`, heldMs,
     });
+    const isHeld = answer.kind === 'state' && clock.now() >= heldUntil;
+    return isHeld ? { ...answer, readAt: heldUntil } : answer;
   }
 
   /** A page of the list of runs, or why there is none. `refused`: the key may not see it. */

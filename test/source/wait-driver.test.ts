@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import type { ApiKey } from '../../src/core/run-source.ts';
 import { WaitDriver } from '../../src/source/wait-driver.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { randomFrom } from '../support/random.ts';
+import { A, B, RUN } from './harness.ts';
 import { QuotaLab, QuotaUpstream } from './quota-upstream.ts';
+import { says, SourceLab } from './source-lab.ts';
 
 const RATE = { requests: 100, perMs: 60_000 };
 
@@ -73,3 +76,44 @@ describe('waiting on upstream', () => {
     of.source.close();
   });
 });
+
+describe('a wait that upstream held back', () => {
+  it('says how the run was when its time was up, not when it was asked', async () => {
+    const lab = new SourceLab({ driver: (options) => new WaitDriver(options) });
+    const { witness } = await lab.join(A, step(0));
+    lab.toPoll();
+    const wait = lab.last;
+    lab.clock.advance(500);
+    // A newcomer's proof that is slow: its state was read while the wait was held.
+    const admission = lab.source.admit(RUN, B);
+    const proof = lab.last;
+    assert.notEqual(proof, wait);
+    lab.clock.advance(1_600);
+    await wait.answer(step(2));
+    await proof.answer(step(1));
+    await admission;
+    assert.deepEqual(witness.snapshots.map(({ data }) => /"step":(\d)/.exec(data)?.[1]), ['2']);
+    assert.match(await dataFor(lab, A), /"step":2/);
+    lab.source.close();
+  });
+
+  it('counts from when it was asked where it came before its time', async () => {
+    const lab = new SourceLab({ driver: (options) => new WaitDriver(options) });
+    const { witness } = await lab.join(A, step(0));
+    lab.toPoll();
+    const wait = lab.last;
+    lab.clock.advance(500);
+    const admission = lab.source.admit(RUN, B);
+    await lab.last.answer(step(2));
+    await admission;
+    lab.clock.advance(300);
+    await wait.answer(step(1));
+    assert.deepEqual(witness.snapshots.map(({ data }) => /"step":(\d)/.exec(data)?.[1]), ['2']);
+    lab.source.close();
+  });
+});
+
+const step = (n: number) => says('running', { step: n });
+
+const dataFor = async (lab: SourceLab, key: ApiKey): Promise<string> =>
+  (await lab.admit(key)).snapshot.data;
