@@ -90,6 +90,8 @@ export interface Parts {
   readonly machine: Machine;
   /** Client connections that this process can afford. Default: any number. */
   readonly maxSockets?: number;
+  /** Hears when these are nearly used up, and when they no longer are. */
+  readonly onRoom?: (hasRoom: boolean) => void;
 }
 
 function polling(
@@ -167,7 +169,7 @@ export class ComposedGateway implements Gateway {
   #state: State = { kind: 'idle' };
 
   constructor(parts: Parts) {
-    const { settings, source, intake, log, metrics, maxSockets = Infinity } = parts;
+    const { settings, source, intake, log, metrics, maxSockets = Infinity, onRoom } = parts;
     this.#settings = settings;
     this.#source = source;
     this.#intake = intake;
@@ -178,7 +180,7 @@ export class ComposedGateway implements Gateway {
     const hasWebhookKeys = (settings.webhookJwks ?? settings.upstreamKey) !== undefined;
     this.#http = new Handler({ ...settings, ...parts, ...shared, hub: this.#hub, hasWebhookKeys });
     this.handler = this.#http.handle;
-    const door = new Doorkeeper(maxSockets, log, metrics);
+    const door = new Doorkeeper(maxSockets, log, metrics, onRoom);
     this.#listener = new Listener(this.#http, door, { clock: systemClock, log, metrics });
   }
 
@@ -196,6 +198,11 @@ export class ComposedGateway implements Gateway {
     const address = await listening;
     this.#watchLoop();
     return address;
+  }
+
+  /** See {@link Listener.accept}. */
+  accept(isOn: boolean): void {
+    if (this.#state.kind === 'listening') this.#listener.accept(isOn);
   }
 
   close(drainTimeoutMs = this.#settings.drainTimeoutMs): Promise<void> {

@@ -80,7 +80,7 @@ export class IpcSource implements RunSource, Intake, Machine {
         return this.#followed.get(message.watch)?.onLost(message.key, message.loss);
       case 'stats': case 'metrics': case 'pushed':
         return this.#settle(message.n, message);
-      case 'start': case 'drain':
+      case 'start': case 'accept': case 'drain':
         return undefined;
     }
   }

@@ -18,6 +18,8 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'listening'; readonly url: string }
   | { readonly kind: 'failed'; readonly error: string }
+  /** It can hardly take more connections, or can again. */
+  | { readonly kind: 'room'; readonly hasRoom: boolean }
   | { readonly kind: 'admit'; readonly n: number; readonly runId: string; readonly key: ApiKey;
       readonly purpose: Purpose }
   /** The client of admission `n` is gone. */
@@ -35,6 +37,8 @@ export type FromWorker =
 /** From the primary. */
 export type FromPrimary =
   | { readonly kind: 'start'; readonly settings: Settings }
+  /** Take connections, or leave them to others. */
+  | { readonly kind: 'accept'; readonly isOn: boolean }
   | { readonly kind: 'refused'; readonly n: number; readonly refusal: Refusal }
   /** Without `snapshot` it is the one that was sent last for this watch. */
   | { readonly kind: 'admitted'; readonly n: number; readonly watch: number;

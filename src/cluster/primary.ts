@@ -20,6 +20,7 @@ import type { Intake } from '../core/intake.ts';
 import type { Counts } from '../core/machine.ts';
 import type { Settings } from '../options.ts';
 import type { LimitedSource } from '../source/limited-source.ts';
+import { Doors } from './doors.ts';
 import { portOver } from './messages.ts';
 import type { FromPrimary, FromWorker, Port } from './messages.ts';
 import { Relay } from './relay.ts';
@@ -51,6 +52,7 @@ export class Primary {
   /** What dead workers had counted: a counter never goes down. */
   #retired: readonly Sample[] = [];
   readonly #slots: Slot[];
+  readonly #doors = new Doors();
   readonly #counts: Counts = {
     stats: () => this.#source.size,
     metrics: () => renderMetrics(this.#samples()),
@@ -125,6 +127,7 @@ export class Primary {
     worker.on('error', (error) => this.#log.error('worker error', { error: error.message }));
     worker.on('exit', (code, signal) => {
       relay.close();
+      this.#doors.delete(port);
       this.#retire(relay.samples);
       this.#onExit(index, worker, systemClock.now() - since, signal ?? code);
     });
@@ -142,7 +145,11 @@ export class Primary {
         return;
       case 'listening':
         this.#log.info('worker listens', { pid, url: message.url });
+        this.#doors.add(port);
         this.#onListening(message.url);
+        return;
+      case 'room':
+        this.#doors.onRoom(port, message.hasRoom);
         return;
       case 'failed':
         this.#log.error('worker cannot listen', { pid, error: message.error });

@@ -77,7 +77,7 @@ export class Relay {
       case 'samples':
         this.#samples = message.samples;
         return;
-      case 'ready': case 'listening': case 'failed':
+      case 'ready': case 'listening': case 'failed': case 'room':
     }
   }
 

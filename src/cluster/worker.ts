@@ -9,7 +9,6 @@ import { systemClock } from '../core/clock.ts';
 import { jsonLogger } from '../core/log.ts';
 import { Metrics } from '../core/metrics.ts';
 import { ComposedGateway } from '../gateway.ts';
-import type { Gateway } from '../gateway.ts';
 import type { Settings } from '../options.ts';
 import { socketBudget } from './descriptors.ts';
 import { keepHeapSmall } from './heap.ts';
@@ -27,11 +26,12 @@ void keepHeapSmall();
 const metrics = new Metrics();
 const port = portOver<FromWorker, FromPrimary>(process, () => process.connected);
 let source: IpcSource | undefined;
-let gateway: Gateway | undefined;
+let gateway: ComposedGateway | undefined;
 
 port.onMessage((message) => {
   if (message.kind === 'start') void start(message.settings);
   else if (message.kind === 'drain') void stop();
+  else if (message.kind === 'accept') gateway?.accept(message.isOn);
   else source?.onMessage(message);
 });
 process.stderr.on('error', () => undefined);
@@ -51,7 +51,8 @@ async function start(settings: Settings): Promise<void> {
   // The primary may have to wait for a place in the queue to upstream, and ask twice.
   const admitTimeoutMs = 2 * settings.upstreamTimeoutMs + ADMIT_RESERVE_MS;
   source = new IpcSource(port, systemClock, admitTimeoutMs);
-  const parts = { settings, log, metrics, maxSockets };
+  const onRoom = (hasRoom: boolean): void => void port.send({ kind: 'room', hasRoom });
+  const parts = { settings, log, metrics, maxSockets, onRoom };
   gateway = new ComposedGateway({ ...parts, source, intake: source, machine: source });
   try {
     const { url } = await gateway.listen();

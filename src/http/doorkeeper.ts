@@ -16,6 +16,10 @@ const SPARE_SOCKETS = 32;
 /** Connections without a finished request; above it the oldest of them are cut. */
 const MAX_WAITING = 4096;
 
+/** Of the limit: from here on others are to take what comes, and below it no longer. */
+const FULL_SHARE = 0.97;
+const ROOM_SHARE = 0.94;
+
 /** Cuts connections above the limits, and says so once an episode. */
 export class Doorkeeper {
   readonly #maxSockets: number;
@@ -23,14 +27,23 @@ export class Doorkeeper {
   readonly #metrics: Metrics;
   /** The oldest first. */
   readonly #waiting = new Set<Socket>();
+  readonly #onRoom: (hasRoom: boolean) => void;
   #open = 0;
+  #hasRoom = true;
   #isTold = false;
 
-  /** `maxSockets`: connections of this process in all. */
-  constructor(maxSockets: number, log: Logger, metrics: Metrics) {
+  /**
+   * `maxSockets`: connections of this process in all. `onRoom` hears when it is nearly full, and
+   * when it no longer is.
+   */
+  constructor(
+    maxSockets: number, log: Logger, metrics: Metrics,
+    onRoom: (hasRoom: boolean) => void = () => undefined,
+  ) {
     this.#maxSockets = maxSockets;
     this.#log = log;
     this.#metrics = metrics;
+    this.#onRoom = onRoom;
   }
 
   /** Is there no room for another stream? */
@@ -45,13 +58,21 @@ export class Doorkeeper {
       this.#cut(oldest);
       if (oldest === socket) return;
     }
-    this.#open++;
+    this.#count(1);
     this.#waiting.add(socket);
     socket.once('close', () => {
-      this.#open--;
+      this.#count(-1);
       this.onRequest(socket);
     });
   };
+
+  #count(more: 1 | -1): void {
+    this.#open += more;
+    const share = this.#open / this.#maxSockets;
+    if (this.#hasRoom ? share < FULL_SHARE : share >= ROOM_SHARE) return;
+    this.#hasRoom = !this.#hasRoom;
+    this.#onRoom(this.#hasRoom);
+  }
 
   /** A whole request head has come. */
   onRequest(socket: Socket): void {

@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import * as http from 'node:http';
+import { Server } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
 import type { Clock } from '../core/clock.ts';
@@ -52,6 +53,9 @@ export interface ListenerParts {
 export class Listener {
   readonly #server: http.Server;
   readonly #clock: Clock;
+  /** While it is to listen, perhaps with a pause. */
+  #place: { readonly host: string; readonly port: number; readonly backlog: number } | undefined;
+  #isAccepting = true;
 
   constructor(handler: Handler, door: Doorkeeper, { clock, log, metrics }: ListenerParts) {
     const onRequest: http.RequestListener = (request, response) => {
@@ -75,16 +79,30 @@ export class Listener {
 
   /** Rejects with the system's error where it cannot. */
   async listen(host: string, port: number): Promise<Address> {
-    this.#server.listen({ host, port, backlog: BACKLOG });
+    this.#place = { host, port, backlog: BACKLOG };
+    this.#server.listen(this.#place);
     await once(this.#server, 'listening');
     const { address, family, port: bound } = this.#server.address() as AddressInfo;
     const name = family === 'IPv6' ? `[${address}]` : address;
     return { host: address, port: bound, url: `http://${name}:${bound}` };
   }
 
+  /**
+   * Takes no connections for now, or takes them again; those that are open notice nothing. For
+   * workers, that share the socket: newcomers wait in it for who takes them.
+   */
+  accept(isOn: boolean): void {
+    if (this.#place === undefined || isOn === this.#isAccepting) return;
+    this.#isAccepting = isOn;
+    if (isOn) this.#server.listen(this.#place);
+    // Not http's own: that would also end the watch over silent connections.
+    else Server.prototype.close.call(this.#server);
+  }
+
   /** Takes no more connections; resolves when the last one is gone, which is soon. */
   async close(): Promise<void> {
-    if (!this.#server.listening) return;
+    if (this.#place === undefined || this.#isAccepting && !this.#server.listening) return;
+    this.#place = undefined;
     const closed = once(this.#server, 'close');
     // By itself it would wait for silent sockets for ever, and no longer time them out.
     const cut = this.#clock.setTimeout(() => this.#server.closeAllConnections(), LINGER_MS);

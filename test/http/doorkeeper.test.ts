@@ -25,11 +25,11 @@ class Door {
   readonly warnings: (readonly [msg: string, facts: unknown])[] = [];
   readonly keeper: Doorkeeper;
 
-  constructor(maxSockets: number) {
+  constructor(maxSockets: number, onRoom?: (hasRoom: boolean) => void) {
     const log: Logger = {
       ...silentLogger, warn: (msg, facts) => void this.warnings.push([msg, facts]),
     };
-    this.keeper = new Doorkeeper(maxSockets - SPARE, log, this.metrics);
+    this.keeper = new Doorkeeper(maxSockets - SPARE, log, this.metrics, onRoom);
   }
 
   /** So many connect. */
@@ -211,5 +211,22 @@ describe('a full house', () => {
     door.connect(MAX_WAITING + 1);
     assert.equal(door.refused, 2);
     assert.equal(door.warnings.length, 2, 'the second episode was not told of');
+  });
+});
+
+describe('the room of a process', () => {
+  it('is told when it is nearly gone and when it is back, once each, not at every socket', async () => {
+    const told: boolean[] = [];
+    const door = new Door(232, (hasRoom) => told.push(hasRoom));
+    const sockets = door.connect(193);
+    assert.deepEqual(told, []);
+    sockets.push(...door.connect(5));
+    assert.deepEqual(told, [false]);
+    await close(sockets.splice(0, 8));
+    assert.deepEqual(told, [false]);
+    await close(sockets.splice(0, 5));
+    assert.deepEqual(told, [false, true]);
+    await close(sockets);
+    assert.deepEqual(told, [false, true]);
   });
 });

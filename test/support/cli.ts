@@ -14,6 +14,8 @@ export interface CliOptions {
   /** On top of this process's environment without its `RUNCAST_*`. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Its limit on open files. Default: ours. */
+  readonly openFiles?: number;
 }
 
 export interface Exit {
@@ -43,7 +45,12 @@ export function startNode(
   const env = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(RUNCAST_|NODE_TEST_)/.test(name)),
   );
-  return new Cli(spawn(process.execPath, [...flags, fileURLToPath(script), ...args], {
+  const command = [process.execPath, ...flags, fileURLToPath(script), ...args];
+  const { openFiles } = options;
+  const limited = openFiles === undefined
+    ? command : ['sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`, ...command];
+  const [program = '', ...rest] = limited;
+  return new Cli(spawn(program, rest, {
     env: { ...env, ...options.env },
     cwd: options.cwd,
     stdio: ['ignore', 'pipe', 'pipe'],

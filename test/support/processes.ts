@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
 import type { GatewayStats } from '../../src/index.ts';
 import { startCli } from './cli.ts';
-import type { Cli } from './cli.ts';
+import type { Cli, CliOptions } from './cli.ts';
 import { TestGateway } from './gateway.ts';
 import type { JoinOptions } from './gateway.ts';
 import type { SseStream } from './sse-client.ts';
@@ -25,16 +25,19 @@ export interface ProgramOptions {
   readonly upstream?: Upstream;
   /** Default: any. */
   readonly port?: number;
+  readonly openFiles?: number;
 }
 
 const SHORT = ['--poll-interval', '40ms', '--ping-interval', '250ms', '--log-level', 'info'];
 
 /** `runcast serve`, listening; gone with its workers when the test is over, however it ends. */
 export async function startProgram(
-  t: TestContext, workers: number, { flags = [], upstream, port = 0 }: ProgramOptions = {},
+  t: TestContext, workers: number, options: ProgramOptions = {},
 ): Promise<Program> {
+  const { flags = [], upstream, port = 0 } = options;
   const api = upstream ?? await startUpstream();
-  const cli = startProcesses(t, workers, ['--upstream', api.origin, '--port', `${port}`, ...flags]);
+  const all = ['--upstream', api.origin, '--port', `${port}`, ...flags];
+  const cli = startProcesses(t, workers, all, options);
   const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+)\/ /, 20_000);
   const program = new Program(cli, api, upstream === undefined, url);
   t.after(() => program.stop());
@@ -43,9 +46,9 @@ export async function startProgram(
 
 /** The same as soon as it is a process. */
 export function startProcesses(
-  t: TestContext, workers: number, flags: readonly string[],
+  t: TestContext, workers: number, flags: readonly string[], options: CliOptions = {},
 ): Cli {
-  const cli = startCli(['serve', '--workers', `${workers}`, ...SHORT, ...flags]);
+  const cli = startCli(['serve', '--workers', `${workers}`, ...SHORT, ...flags], options);
   t.after(async () => {
     const left = workersOf(cli.pid ?? 0);
     await cli.stop(8_000);

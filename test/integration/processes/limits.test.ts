@@ -226,6 +226,33 @@ function machineTests(): void {
   });
 }
 
+/** Open files of a process; it keeps 64 for other things, and is nearly full at 97 % of the rest. */
+const OPEN_FILES = 300;
+const NEARLY_FULL = 229;
+
+function roomTests(): void {
+  it('a worker that is nearly full leaves newcomers to another, until it has room', async (t) => {
+    const program = await startProgram(t, 2, {
+      openFiles: OPEN_FILES, flags: ['--drain-timeout', '1s'],
+    });
+    const [a = 0, b = 0] = program.workers();
+    program.upstream.run('r1', state('running'));
+    const join = (count: number): Promise<SseStream[]> =>
+      Promise.all(Array.from({ length: count }, () => joined(program, 'r1')));
+    process.kill(b, 'SIGSTOP');
+    const atFirst = await join(NEARLY_FULL).finally(() => process.kill(b, 'SIGCONT'));
+    assert.equal(clientsOf(a, program.port).size, NEARLY_FULL);
+    // None of them is turned away, though one worker has room for seven and one for all.
+    const more = await join(150);
+    assert.equal(clientsOf(b, program.port).size, 150);
+    for (const stream of atFirst.splice(0, 40)) stream.destroy();
+    await until('room', () => clientsOf(a, program.port).size < NEARLY_FULL * 0.94);
+    process.kill(b, 'SIGSTOP');
+    const again = await join(10).finally(() => process.kill(b, 'SIGCONT'));
+    await assertUnharmed(program, 'r1', [...atFirst, ...more, ...again]);
+  });
+}
+
 /** As many as one process takes without a finished request, and some. */
 const SILENT = 4_096;
 const MORE = 128;
@@ -267,5 +294,6 @@ function silentTests(): void {
 describe('limits', { concurrency: true }, () => {
   for (const [name, start] of STARTERS) describe(`over ${name}`, () => limitTests(start));
   describe('over workers', () => machineTests());
+  describe('on room', () => roomTests());
   describe('on connections', () => silentTests());
 });
