@@ -28,7 +28,7 @@ export interface Shown {
   readonly key: ApiKey;
   readonly reading: Reading;
   readonly askedAt: number;
-  /** When upstream read it, where it held its answer back: of two states the later read is newer. */
+  /** When upstream read it, where it held its answer back: the later read is the newer state. */
   readonly readAt?: number;
 }
 

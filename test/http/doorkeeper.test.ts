@@ -215,7 +215,7 @@ describe('a full house', () => {
 });
 
 describe('the room of a process', () => {
-  it('is told when it is nearly gone and when it is back, once each, not at every socket', async () => {
+  it('is told once when it is nearly gone, and once when it is back', async () => {
     const told: boolean[] = [];
     const door = new Door(232, (hasRoom) => told.push(hasRoom));
     const sockets = door.connect(193);

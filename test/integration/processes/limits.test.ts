@@ -226,7 +226,7 @@ function machineTests(): void {
   });
 }
 
-/** Open files of a process; it keeps 64 for other things, and is nearly full at 97 % of the rest. */
+/** Open files of a process. It keeps 64 for other things; at 97 % of the rest it is nearly full. */
 const OPEN_FILES = 300;
 const NEARLY_FULL = 229;
 
