@@ -263,6 +263,22 @@ function sourceTests(): void {
     await until('one stream left', () => gateway.stats().streams === 1);
     assert.equal(gateway.stats().runs, 1);
   });
+
+  it('has nobody to take what is pushed, and says so', async (t) => {
+    const source = new PushedRuns(at('running'));
+    const publishKeys = ['pub_1'];
+    const headers = { authorization: 'Bearer pub_1' };
+    const gateway = createGateway({ ...SHORT, source, publishKeys, upstreamKey: 'lma_own' });
+    const { url } = await gateway.listen();
+    t.after(() => gateway.close());
+    const answers = [
+      await fetch(`${url}/v1/runs/r1`, { method: 'PUT', headers }),
+      await fetch(`${url}/v1/webhooks/runs`, { method: 'POST' }),
+      await fetch(`${url}/v1/runs/r1/poke`, { method: 'POST' }),
+    ];
+    assert.deepEqual(answers.map(({ status }) => status), [405, 404, 202]);
+    assert.equal(answers[0]?.headers.get('allow'), 'GET, HEAD');
+  });
 }
 
 function optionTests(): void {

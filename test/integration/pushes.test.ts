@@ -1,6 +1,10 @@
 /** What is pushed: signed webhooks, states from a backend, and pokes; and what is not believed. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { STARTERS, assertEnded, gatewayFor, names, useGateway } from '../support/gateway.ts';
 import type { Answered, StartGateway, TestGateway } from '../support/gateway.ts';
@@ -185,6 +189,29 @@ function keyTests(start: StartGateway): void {
   });
 }
 
+function placeTests(start: StartGateway): void {
+  it('is verified with keys from any URL, which is sent no key of anybody', async (t) => {
+    const signer = new Signer('elsewhere');
+    const asked: IncomingHttpHeaders[] = [];
+    const keys = createServer(({ url, headers }, res) => {
+      asked.push(headers);
+      res.writeHead(url === '/keys.json?v=1' ? 200 : 404).end(jwksOf(signer));
+    }).listen(0, '127.0.0.1');
+    t.after(() => keys.close());
+    await once(keys, 'listening');
+    const { port } = keys.address() as AddressInfo;
+    const gateway = await gatewayFor(t, start, {
+      ...QUIET, webhookJwks: `http://127.0.0.1:${port}/keys.json?v=1`, upstreamKey: 'lma_own',
+    });
+    const data = execution('keys', 'completed');
+    assert.equal((await send(gateway, signer.deliver(data))).status, 200);
+    assert.equal((await send(gateway, new Signer('evil').deliver(data))).status, 401);
+    assert.equal(asked.length, 1);
+    assert.doesNotMatch(JSON.stringify(asked), /lma_/);
+    assert.equal(gateway.upstream.count(KEYS_PATH), 0);
+  });
+}
+
 function publishTests(start: StartGateway): void {
   const gateway = useGateway(start, {
     ...QUIET, publishKeys: [PUBLISH_KEY, 'pub_2'], maxBodyBytes: 10_000,
@@ -319,6 +346,7 @@ function pokeTests(start: StartGateway): void {
 for (const [name, start] of STARTERS) {
   describe(`a webhook, over ${name}`, () => webhookTests(start));
   describe(`a webhook by upstream's keys, over ${name}`, () => keyTests(start));
+  describe(`a webhook by keys from elsewhere, over ${name}`, () => placeTests(start));
   describe(`a published state, over ${name}`, () => publishTests(start));
   describe(`a poke, over ${name}`, () => pokeTests(start));
 }
