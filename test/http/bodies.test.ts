@@ -1,4 +1,4 @@
-/** Bodies that are too slow, too large, or too many at once; over real sockets, on a still clock. */
+/** Bodies that are too slow, too large, or too many at once; real sockets, on a still clock. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
