@@ -53,8 +53,10 @@ export async function runCases(args: readonly string[]): Promise<number> {
   }
   const log = (line: string): void => void process.stderr.write(`${line}\n`);
   let failures = 0;
+  // What is measured was built before the first case, whatever is committed meanwhile.
+  const { commit } = describeMachine();
   for (const name of asked.names) {
-    const machine = describeMachine();
+    const machine = { ...describeMachine(), commit };
     try {
       const result = await CASES[name]?.run({ ...asked, log });
       if (result) writeReport(asked.out, { machine, cases: [result] });
