@@ -23,6 +23,8 @@ export class WaitDriver extends PollDriver {
   readonly #live = new Set<Poller>();
   /** Ends of waits, as numbers of the slots that the budget affords; one to a slot. */
   readonly #ends = new Set<number>();
+  /** Runs whose last wait came to nothing: a plain look may get through where a wait does not. */
+  readonly #failed = new Set<string>();
   #underway = 0;
   #isMissingUntil = -Infinity;
 
@@ -32,12 +34,15 @@ export class WaitDriver extends PollDriver {
 
   override async ask(...asked: Asked): Promise<Answer> {
     const { api, clock } = this.options;
-    if (clock.now() < this.#isMissingUntil) return api.get(...asked);
+    const [runId] = asked;
+    if (clock.now() < this.#isMissingUntil || this.#failed.delete(runId)) return api.get(...asked);
     const seconds = this.#seconds();
     this.#underway++;
     const answer = await api.wait(seconds, ...asked);
     this.#underway--;
-    return isNoRoute(answer) ? this.#withoutWait(answer, asked) : answer;
+    if (isNoRoute(answer)) return this.#withoutWait(answer, asked);
+    if (answer.kind === 'trouble') this.#failed.add(runId);
+    return answer;
   }
 
   /** At once, unless upstream did not hold it back. */
@@ -54,6 +59,7 @@ export class WaitDriver extends PollDriver {
 
   override onEnded(poller: Poller): void {
     this.#live.delete(poller);
+    this.#failed.delete(poller.runId);
   }
 
   /** Is it the run that is missing, or the route? */

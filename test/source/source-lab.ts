@@ -14,7 +14,7 @@ import type { PollingSource } from '../../src/source/polling-source.ts';
 import type { Rate } from '../../src/source/quota.ts';
 import type { StreamListener } from '../../src/source/stream-request.ts';
 import { Upstream } from '../../src/source/upstream.ts';
-import type { Exchange } from '../../src/source/upstream.ts';
+import type { Exchange, Extra } from '../../src/source/upstream.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { within } from '../support/wait.ts';
 import { reading, RUN, sourceOver, Witness } from './harness.ts';
@@ -33,6 +33,8 @@ export const refuses = (status: number): Exchange => complete(status, '');
 interface Asked {
   readonly runId: string;
   readonly key: string;
+  /** What follows the run's path. */
+  readonly suffix: string;
   /** Answers, and comes back when all that follows at once has happened. */
   answer(exchange: Exchange): Promise<void>;
 }
@@ -108,13 +110,13 @@ class HandUpstream extends Upstream {
     return () => opened.close();
   }
 
-  override get(runId: string, key: ApiKey): Promise<Exchange> {
+  override get(runId: string, key: ApiKey, { suffix = '' }: Extra = {}): Promise<Exchange> {
     return new Promise((resolve) => {
       const answer = async (exchange: Exchange): Promise<void> => {
         resolve(exchange);
         await turn();
       };
-      this.asked.push({ runId, key: key.value, answer });
+      this.asked.push({ runId, key: key.value, suffix, answer });
     });
   }
 }

@@ -7,7 +7,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { randomFrom } from '../support/random.ts';
 import { A, B, RUN } from './harness.ts';
 import { QuotaLab, QuotaUpstream } from './quota-upstream.ts';
-import { says, SourceLab } from './source-lab.ts';
+import { refuses, says, SourceLab } from './source-lab.ts';
 
 const RATE = { requests: 100, perMs: 60_000 };
 
@@ -110,6 +110,18 @@ describe('a wait that upstream held back', () => {
     await wait.answer(step(1));
     assert.deepEqual(witness.snapshots.map(({ data }) => /"step":(\d)/.exec(data)?.[1]), ['2']);
     lab.source.close();
+  });
+});
+
+describe('a wait that fails', () => {
+  it('is followed by a plain look, so that the end is seen where only waits fail', async () => {
+    const lab = new SourceLab({ driver: (options) => new WaitDriver(options) });
+    const { witness } = await lab.join(A, step(0));
+    await lab.poll(refuses(500), says('completed'));
+    assert.deepEqual(witness.snapshots.map(({ status }) => status), ['completed']);
+    assert.match(lab.upstream.asked[1]?.suffix ?? '', /^\/wait/);
+    assert.equal(lab.upstream.asked[2]?.suffix, '');
+    assert.equal(lab.clock.pending, 0);
   });
 });
 
