@@ -9,6 +9,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { systemClock } from './core/clock.ts';
 import type { Timer } from './core/clock.ts';
 import { GatewayError } from './core/errors.ts';
+import { mappingOf } from './core/execution.ts';
 import type { Intake } from './core/intake.ts';
 import { silentLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
@@ -100,14 +101,15 @@ function polling(
   const { upstreamPath: path, upstreamTimeoutMs: timeoutMs, maxBodyBytes } = settings;
   const url = new URL(settings.upstream ?? '');
   const { pollIntervalMs, upstreamRate: rate } = settings;
+  const mapping = mappingOf(settings);
   const shared = { clock: systemClock, random: Math.random, log, metrics };
   const upstream = new Upstream({ url, path, timeoutMs, maxBodyBytes }, systemClock);
-  const api = new RunApi({ ...shared, upstream, mapping: settings, rate });
+  const api = new RunApi({ ...shared, upstream, mapping, rate });
   const driver = driverFor(settings, { api, clock: systemClock, pollIntervalMs });
   const inner = new PollingSource({ ...shared, api, driver, pollIntervalMs });
   const place = keyPlace(settings);
   const keys = place && new SigningKeys({ place, api, clock: systemClock, log });
-  return { inner, intake: new PushIntake({ source: inner, mapping: settings, keys, metrics }) };
+  return { inner, intake: new PushIntake({ source: inner, mapping, keys, metrics }) };
 }
 
 /** Where the keys of webhooks are, if they are anywhere. */

@@ -130,6 +130,16 @@ export function text(pattern: RegExp, expected: string): Kind<string> {
   return worded((value) => (pattern.test(value) ? value : undefined), expected);
 }
 
+/** Names of members of a JSON object, separated by commas; the same text in code. */
+export function memberNames(most: number): Kind<string> {
+  const parse = (value: string): string | undefined => {
+    const names = value.split(',').map((name) => name.trim());
+    const isGood = names.length <= most && names.every((name) => name && name.length <= 128);
+    return isGood && !/[\x00-\x1f]/.test(value) ? value : undefined;
+  };
+  return worded(parse, `a member name, or up to ${most} of them separated by commas`);
+}
+
 /** Text that is the same on the command line and in code. */
 function worded<T extends string>(
   parse: (text: string) => T | undefined, expected: string,

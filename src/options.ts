@@ -8,8 +8,8 @@ import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
-  duration, integer, jwks, list, onOff, oneOf, orWord, origin, rate, secret, secrets, size,
-  text,
+  duration, integer, jwks, list, memberNames, onOff, oneOf, orWord, origin, rate, secret, secrets,
+  size, text,
 } from './option-kinds.ts';
 import type { Kind, Rate } from './option-kinds.ts';
 
@@ -51,7 +51,10 @@ export interface Settings {
   readonly keyPrefix: string;
   /** Path of a run below `upstream`, with `{runId}` in it. */
   readonly upstreamPath: string;
-  /** Member of the run's JSON that holds its status. */
+  /**
+   * Member of the run's JSON that holds its status. Of several, separated by commas, the last one
+   * that is there and not null counts.
+   */
   readonly statusField: string;
   readonly completeOn: readonly string[];
   readonly errorOn: readonly string[];
@@ -135,8 +138,8 @@ export const OPTIONS = [
     'lma_', 'lma_', "what every key begins with; '' for an API with other keys"),
   option('upstream-path', 'upstreamPath', plainPath, '/v1/runs/{runId}', '/v1/runs/{runId}',
     'path of one run'),
-  option('status-field', 'statusField', text(/^[^\x00-\x1f]{1,128}$/, 'a member name'), 'status',
-    'status', "member of the run's JSON that holds its status"),
+  option('status-field', 'statusField', memberNames(8), 'status', 'status',
+    "member of the run's JSON that holds its status; of several the last that is not null"),
   option('complete-on', 'completeOn', statuses, ['completed'], 'completed',
     'statuses that mean success'),
   option('error-on', 'errorOn', statuses, ['failed', 'cancelled'], 'failed,cancelled',

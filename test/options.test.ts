@@ -178,9 +178,9 @@ const ROWS: Readonly<Record<string, Row>> = {
   'status-field': {
     key: 'statusField',
     byDefault: 'status',
-    good: ['state', 'my state', 'Zustand ü', '__proto__', 'x'.repeat(128)]
-      .map((name) => [name, name]),
-    bad: ['', 'a\nb', 'a\n', '\0', '\t', 'x'.repeat(129)],
+    good: ['state', 'my state', 'Zustand ü', '__proto__', 'x'.repeat(128), 'status,conclusion',
+      ' a ,b', 'a,b,c,d,e,f,g,h'].map((name) => [name, name]),
+    bad: ['', ' ', 'a,', ',a', 'a, ,b', 'a\n', '\0', '\t', 'x'.repeat(129), 'a,'.repeat(8) + 'i'],
     badInCode: NO_TEXT,
   },
   'complete-on': statuses('completeOn', ['completed']),
@@ -345,7 +345,7 @@ describe('options in code', () => {
       'maxBodyBytes: got 0.5, expected a whole number of bytes from 1 to 268435456',
       'keyPrefix: got \'a b\', expected plain characters',
       'colour: no such option',
-      'statusField: got null, expected a member name',
+      'statusField: got null, expected a member name, or up to 8 of them separated by commas',
       'upstream: got nothing, expected the URL of a run API (or a source)',
       'complete-on and error-on: got failed, b in both, expected each once',
     ]);

@@ -15,7 +15,7 @@ import { states } from './encoding.ts';
 const SIZES_KB = [1, 16, 200, 2000];
 const BODIES = 8;
 const MAPPING: StatusMapping = {
-  statusField: 'status', completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
+  statusFields: ['status'], completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
 };
 
 /** What a row makes of a body; what it has no name for stays away. */

@@ -26,11 +26,22 @@ export interface Snapshot {
 
 /** How a run API spells its states. */
 export interface StatusMapping {
-  /** Name of the member that holds the status. */
-  readonly statusField: string;
+  /** Names of the members that hold the status: see {@link statusOf}. */
+  readonly statusFields: readonly string[];
   /** Statuses that mean success; every status in neither list is progress. */
   readonly completeOn: readonly string[];
   readonly errorOn: readonly string[];
+}
+
+/** A mapping as the options spell it: `statusField` holds names separated by commas. */
+export interface SpelledMapping extends Omit<StatusMapping, 'statusFields'> {
+  readonly statusField: string;
+}
+
+/** Taken apart once, and not for each body. */
+export function mappingOf({ statusField, completeOn, errorOn }: SpelledMapping): StatusMapping {
+  const statusFields = statusField.split(',').map((name) => name.trim());
+  return { statusFields, completeOn, errorOn };
 }
 
 /** What a body is. */
@@ -62,7 +73,9 @@ export function parseExecution(
   const isBare = form === 'event' && bare !== undefined;
   const enveloped = isBare ? undefined : execution(root['data'], mapping);
   const run = enveloped ?? bare;
-  if (run === undefined) return invalid(`no string "${mapping.statusField}"`);
+  if (run === undefined) {
+    return invalid(`no string ${mapping.statusFields.map((name) => `"${name}"`).join(' or ')}`);
+  }
   const value = enveloped === undefined ? text : text.slice(span.start, span.end);
   const data = value.replace(/[\r\n]+/g, '').trim();
   const { status, fields } = run;
@@ -78,6 +91,22 @@ export function parseExecution(
 /** Do both show one and the same run, so that what one key sees may go to the other? */
 export function isSameRun(a: Snapshot, b: Snapshot): boolean {
   return a.identity !== undefined && a.identity === b.identity;
+}
+
+/**
+ * Of several members the last one that is there and not null: some APIs say `completed` in one
+ * and how it went in another. Undefined where that is no string.
+ */
+export function statusOf(fields: Fields, mapping: StatusMapping): string | undefined {
+  let status: unknown;
+  for (const name of mapping.statusFields) status = fields[name] ?? status;
+  return typeof status === 'string' ? status : undefined;
+}
+
+/** Which event a status ends the run with, if it does. */
+export function terminalOf(status: string, mapping: StatusMapping): Snapshot['terminal'] {
+  if (mapping.completeOn.includes(status)) return 'complete';
+  return mapping.errorOn.includes(status) ? 'error' : undefined;
 }
 
 /** 96 bits of SHA-256, base64url: 16 characters that are safe in a header and in a query. */
@@ -105,18 +134,13 @@ function parseObject(text: string): Fields | undefined {
 
 function execution(value: unknown, mapping: StatusMapping): Run | undefined {
   if (!isFields(value)) return undefined;
-  const status = value[mapping.statusField];
-  return typeof status === 'string' ? { status, fields: value } : undefined;
+  const status = statusOf(value, mapping);
+  return status === undefined ? undefined : { status, fields: value };
 }
 
 interface Run {
   readonly status: string;
   readonly fields: Fields;
-}
-
-function terminalOf(status: string, mapping: StatusMapping): Snapshot['terminal'] {
-  if (mapping.completeOn.includes(status)) return 'complete';
-  return mapping.errorOn.includes(status) ? 'error' : undefined;
 }
 
 function identityOf(fields: Fields): string | undefined {

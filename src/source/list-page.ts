@@ -4,7 +4,7 @@
  */
 
 import type { StatusMapping } from '../core/execution.ts';
-import { digest } from '../core/execution.ts';
+import { digest, statusOf, terminalOf } from '../core/execution.ts';
 
 /** What a list says of a run. */
 export interface Summary {
@@ -45,9 +45,10 @@ function readSummaries(items: readonly unknown[], mapping: StatusMapping): Summa
 }
 
 function readSummary(item: Fields, mapping: StatusMapping): Summary[] {
-  const { runId, [mapping.statusField]: status } = item;
-  if (typeof runId !== 'string' || typeof status !== 'string') return [];
-  const isOver = mapping.completeOn.includes(status) || mapping.errorOn.includes(status);
+  const { runId } = item;
+  const status = statusOf(item, mapping);
+  if (typeof runId !== 'string' || status === undefined) return [];
+  const isOver = terminalOf(status, mapping) !== undefined;
   return [{ runId, digest: digest(JSON.stringify(item)), status, isOver }];
 }
 

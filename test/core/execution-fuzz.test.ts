@@ -16,7 +16,7 @@ const BUDGET_MS = 1_500;
 const MAX_BODIES = 20_000;
 const MUTATIONS = 4;
 const MAPPING: StatusMapping = {
-  statusField: 'status', completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
+  statusFields: ['status'], completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
 };
 
 const BLANKS = ['', '', '', ' ', '\n', '\r\n', '\r', '\t', ' \r \n\t '];

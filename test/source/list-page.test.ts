@@ -4,8 +4,8 @@ import { describe, it } from 'node:test';
 import { readPage } from '../../src/source/list-page.ts';
 import { MAPPING } from '../support/fake-source.ts';
 
-const read = (value: unknown): ReturnType<typeof readPage> =>
-  readPage(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)), MAPPING);
+const read = (value: unknown, mapping = MAPPING): ReturnType<typeof readPage> =>
+  readPage(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)), mapping);
 const RUN = { runId: 'a', status: 'running' };
 const nextOf = (pagination: unknown): string | undefined => read({ data: [RUN], pagination })?.next;
 
@@ -17,6 +17,16 @@ describe('a page of the list', () => {
     const other = read({ data: [{ ...RUN, startedAt: 'now' }] });
     assert.notEqual(other?.summaries[0]?.digest, page?.summaries[0]?.digest);
     assert.equal(read([RUN])?.summaries.length, 1, 'a bare array');
+  });
+
+  it('reads a status that is in several members as an answer does', () => {
+    const statusFields = ['status', 'conclusion'];
+    const page = read([
+      { runId: 'a', status: 'completed', conclusion: null },
+      { runId: 'b', status: 'completed', conclusion: 'ok' },
+    ], { statusFields, completeOn: ['ok'], errorOn: [] });
+    assert.deepEqual(page?.summaries.map(({ status, isOver }) => [status, isOver]),
+      [['completed', false], ['ok', true]]);
   });
 
   it('knows the next one by whatever the list goes by', () => {

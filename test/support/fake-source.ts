@@ -13,7 +13,7 @@ import type {
 import { execution } from './answers.ts';
 
 export const MAPPING: StatusMapping = {
-  statusField: 'status', completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
+  statusFields: ['status'], completeOn: ['completed'], errorOn: ['failed', 'cancelled'],
 };
 
 /** A state as it would be read from upstream's own bytes for `execution(…)`. */
