@@ -9,7 +9,6 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { systemClock } from './core/clock.ts';
 import type { Timer } from './core/clock.ts';
 import { GatewayError } from './core/errors.ts';
-import { mappingOf } from './core/execution.ts';
 import type { Intake } from './core/intake.ts';
 import { silentLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
@@ -23,18 +22,8 @@ import type { Address } from './http/listener.ts';
 import { Hub } from './hub/hub.ts';
 import { resolveOptions } from './options.ts';
 import type { GatewayOptions, Settings } from './options.ts';
-import { PushIntake } from './source/intake.ts';
+import { polling } from './polling.ts';
 import { LimitedSource } from './source/limited-source.ts';
-import { PollDriver } from './source/driver.ts';
-import type { Driver, DriverOptions } from './source/driver.ts';
-import { ListDriver } from './source/list-driver.ts';
-import { PollingSource } from './source/polling-source.ts';
-import { RunApi } from './source/run-api.ts';
-import { StreamDriver } from './source/stream-driver.ts';
-import { SigningKeys } from './source/signing-keys.ts';
-import type { KeyPlace } from './source/signing-keys.ts';
-import { Upstream } from './source/upstream.ts';
-import { WaitDriver } from './source/wait-driver.ts';
 
 export type { Stats as GatewayStats } from './core/machine.ts';
 
@@ -93,55 +82,6 @@ export interface Parts {
   readonly maxSockets?: number;
   /** Hears when these are nearly used up, and when they no longer are. */
   readonly onRoom?: (hasRoom: boolean) => void;
-}
-
-function polling(
-  settings: Settings, log: Logger, metrics: Metrics,
-): { readonly inner: RunSource; readonly intake: Intake } {
-  const { upstreamPath: path, upstreamTimeoutMs: timeoutMs, maxBodyBytes } = settings;
-  const url = new URL(settings.upstream ?? '');
-  const { pollIntervalMs, upstreamRate: rate } = settings;
-  const mapping = mappingOf(settings);
-  const shared = { clock: systemClock, random: Math.random, log, metrics };
-  const upstream = new Upstream({ url, path, timeoutMs, maxBodyBytes }, systemClock);
-  const api = new RunApi({ ...shared, upstream, mapping, rate });
-  const driver = driverFor(settings, { api, clock: systemClock, pollIntervalMs });
-  const inner = new PollingSource({ ...shared, api, driver, pollIntervalMs });
-  const place = keyPlace(settings);
-  const keys = place && new SigningKeys({ place, api, clock: systemClock, log });
-  return { inner, intake: new PushIntake({ source: inner, mapping, keys, metrics }) };
-}
-
-/** Where the keys of webhooks are, if they are anywhere. */
-function keyPlace(settings: Settings): KeyPlace | undefined {
-  const { upstream, webhookJwks: given, upstreamKey, maxBodyBytes } = settings;
-  const bounds = { timeoutMs: settings.upstreamTimeoutMs, maxBodyBytes };
-  const api = new URL(upstream ?? '');
-  if (given === undefined) {
-    if (upstreamKey === undefined) return undefined;
-    const path = '/v1/webhooks/signing-key';
-    const key = { value: upstreamKey, header: 'x-api-key' } as const;
-    const upstreamOf = new Upstream({ url: api, path, ...bounds }, systemClock);
-    return { kind: 'http', upstream: upstreamOf, key, isBudgeted: true };
-  }
-  if (!/^https?:/i.test(given)) return { kind: 'file', path: given };
-  const { origin, pathname, search } = new URL(given);
-  const at = { url: new URL(origin), path: pathname + search, ...bounds };
-  const isBudgeted = origin === api.origin;
-  return { kind: 'http', upstream: new Upstream(at, systemClock), key: undefined, isBudgeted };
-}
-
-function driverFor({ sourceKind }: Settings, options: DriverOptions): Driver {
-  switch (sourceKind) {
-    case 'wait':
-      return new WaitDriver(options);
-    case 'stream':
-      return new StreamDriver(options, Math.random);
-    case 'list':
-      return new ListDriver(options, Math.random);
-    case 'poll':
-      return new PollDriver(options);
-  }
 }
 
 /** From so many streams on a drain takes all its time; fewer need less to come back gently. */
