@@ -1,11 +1,12 @@
 /**
  * `--source wait`: hangs on upstream's `/wait`, which answers the moment the run is over, and with
  * its state when the time is up. How long that time is decides how many requests it takes: the
- * shortest for which all live runs fit into the budget, each ending at a moment of its own.
+ * shortest for which all live runs fit into the budget, each ending at a moment of its own. After
+ * a wait that failed the run is asked for plainly, once: it may be only the waiting that fails.
  */
 
 import { isNoRoute } from './answer.ts';
-import type { Answer } from './answer.ts';
+import type { Answer, Reading } from './answer.ts';
 import { PollDriver } from './driver.ts';
 import type { DriverOptions } from './driver.ts';
 import type { Poller } from './poller.ts';
@@ -23,6 +24,8 @@ export class WaitDriver extends PollDriver {
   readonly #live = new Set<Poller>();
   /** Ends of waits, as numbers of the slots that the budget affords; one to a slot. */
   readonly #ends = new Set<number>();
+  /** States of runs behind which a wait failed: the next request is a plain one. */
+  readonly #failed = new WeakSet<Reading>();
   #underway = 0;
   #isMissingUntil = -Infinity;
 
@@ -32,11 +35,14 @@ export class WaitDriver extends PollDriver {
 
   override async ask(...asked: Asked): Promise<Answer> {
     const { api, clock } = this.options;
-    if (clock.now() < this.#isMissingUntil) return api.get(...asked);
+    const [, , known] = asked;
+    const hasFailed = known !== undefined && this.#failed.delete(known);
+    if (hasFailed || clock.now() < this.#isMissingUntil) return api.get(...asked);
     const seconds = this.#seconds();
     this.#underway++;
     const answer = await api.wait(seconds, ...asked);
     this.#underway--;
+    if (answer.kind === 'trouble' && known !== undefined) this.#failed.add(known);
     return isNoRoute(answer) ? this.#withoutWait(answer, asked) : answer;
   }
 
