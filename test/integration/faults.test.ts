@@ -2,7 +2,7 @@
  * Everything that can be wrong with an upstream, each fault twice: in mid-stream, where a client
  * sees nothing but pings and then the result, and when joining, where it is told to come again.
  * Also how polls behave meanwhile: they back off, obey Retry-After, never overlap and never
- * follow a redirect.
+ * follow a redirect. Here runs are polled; driver-faults.test.ts has the other drivers.
  */
 
 import assert from 'node:assert/strict';
@@ -10,61 +10,12 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { gzipSync } from 'node:zlib';
+import { FAULTS } from '../support/faults.ts';
 import { STARTERS, assertEnded, gatewayFor, names, useGateway } from '../support/gateway.ts';
 import type { StartGateway } from '../support/gateway.ts';
 import type { SseStream } from '../support/sse-client.ts';
-import {
-  drip, endless, execution, hang, headersThenHang, raw, redirect, refused, reset, resetMidBody,
-  startUpstream, state, truncate,
-} from '../support/upstream.ts';
-import type { Answer, Upstream } from '../support/upstream.ts';
-
-type Told = readonly [status: number, code: string];
-
-const DOWN: Told = [502, 'UPSTREAM_UNAVAILABLE'];
-const LATE: Told = [504, 'UPSTREAM_UNAVAILABLE'];
-const NONSENSE: Told = [502, 'UPSTREAM_INVALID'];
-
-const body = JSON.stringify({ data: execution('r1', 'completed') });
-const deep = (open: string, close: string): string =>
-  `{"data":{"status":"completed","x":${open.repeat(100_000)}1${close.repeat(100_000)}}}`;
-const html = '<!doctype html><title>200</title>';
-
-/** What upstream does, and what a plain client that joins just then is told. */
-const FAULTS: readonly (readonly [name: string, answer: Answer, told: Told])[] = [
-  ['500 with an envelope', refused(500, 'INTERNAL_ERROR'), DOWN],
-  ['502 with a page', raw(html, { status: 502, headers: { 'content-type': 'text/html' } }), DOWN],
-  ['503 with Retry-After', refused(503, 'X', 'x', { 'retry-after': '1' }), DOWN],
-  ['503 with the body of a finished run', raw(body, { status: 503 }), DOWN],
-  ['429 in plain text', raw('Too many requests', {
-    status: 429, headers: { 'content-type': 'text/plain', 'retry-after': '1' },
-  }), [429, 'RATE_LIMITED']],
-  ['a reset', reset(), DOWN],
-  ['a reset in the middle of the body', resetMidBody(body), DOWN],
-  ['an end in the middle of the body', truncate(body), DOWN],
-  ['silence', hang(), LATE],
-  ['silence after the headers', headersThenHang(), LATE],
-  ['a body that drips', drip(body, 20), LATE],
-  ['a body without end', endless(), NONSENSE],
-  ['a body over the limit', raw(body.replace('}}', `,"x":"${'x'.repeat(1e6)}"}}`)), NONSENSE],
-  ['a page with 200', raw(html, { headers: { 'content-type': 'text/html' } }), NONSENSE],
-  ['half a JSON', raw(body.slice(0, -2)), NONSENSE],
-  ['arrays 100,000 deep', raw(deep('[', ']')), NONSENSE],
-  ['objects 100,000 deep', raw(deep('{"a":', '}')), NONSENSE],
-  ['a run without a status', raw('{"data":{"runId":"r1"}}'), NONSENSE],
-  ['a run whose status is a number', raw('{"data":{"status":3}}'), NONSENSE],
-  ['a list', raw('[{"status":"completed"}]'), NONSENSE],
-  ['a list in the envelope', raw('{"data":[{"status":"completed"}]}'), NONSENSE],
-  ['null', raw('null'), NONSENSE],
-  ['an empty body', raw(''), NONSENSE],
-  ['204', raw('', { status: 204 }), NONSENSE],
-  ['bytes that are no UTF-8',
-    raw(Buffer.from('{"data":{"status":"completed","x":"\xff\xfe"}}', 'latin1')), NONSENSE],
-  ['gzip that nobody asked for', raw(gzipSync(body), { headers: { 'content-encoding': 'gzip' } }),
-    NONSENSE],
-  ['an odd 4xx', refused(418, 'TEAPOT'), NONSENSE],
-];
+import { execution, redirect, refused, startUpstream, state } from '../support/upstream.ts';
+import type { Upstream } from '../support/upstream.ts';
 
 const LIMITS = { upstreamTimeoutMs: 8_000, maxBodyBytes: 1_000_000, pingIntervalMs: 200 };
 

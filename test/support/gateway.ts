@@ -32,6 +32,8 @@ type Tunable = Omit<GatewayOptions, 'upstream' | 'host' | 'port' | 'source' | 'l
 export interface Overrides extends Tunable {
   /** One that is running already, and that its starter closes. */
   readonly upstream?: Upstream;
+  /** Where the gateway finds it, if something stands in between. */
+  readonly through?: { readonly origin: string };
 }
 
 export type StartGateway = (overrides?: Overrides) => Promise<TestGateway>;
@@ -59,9 +61,10 @@ const START_MS = 60_000;
 
 /** In this process. */
 export async function startGateway(overrides: Overrides = {}): Promise<TestGateway> {
-  const { upstream: theirs, ...options } = overrides;
+  const { upstream: theirs, through, ...options } = overrides;
   const upstream = theirs ?? await startUpstream();
-  const gateway = createGateway({ ...SHORT, ...options, upstream: upstream.origin, port: 0 });
+  const { origin } = through ?? upstream;
+  const gateway = createGateway({ ...SHORT, ...options, upstream: origin, port: 0 });
   const { url } = await gateway.listen();
   const stats = (): Promise<GatewayStats> => Promise.resolve(gateway.stats());
   return new TestGateway(upstream, theirs === undefined, url, stats, () => gateway.close());
@@ -69,10 +72,11 @@ export async function startGateway(overrides: Overrides = {}): Promise<TestGatew
 
 /** As its users start it: the program, with two workers. */
 export async function startWorkers(overrides: Overrides = {}): Promise<TestGateway> {
-  const { upstream: theirs, ...options } = overrides;
+  const { upstream: theirs, through, ...options } = overrides;
   const upstream = theirs ?? await startUpstream();
+  const { origin } = through ?? upstream;
   const cli = startCli([
-    'serve', '--workers', '2', '--port', '0', '--upstream', upstream.origin, '--log-level', 'warn',
+    'serve', '--workers', '2', '--port', '0', '--upstream', origin, '--log-level', 'warn',
     ...flagsOf({ ...SHORT, ...options }),
   ]);
   // A child that is left behind would keep the whole test file from ending.
