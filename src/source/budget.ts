@@ -36,9 +36,12 @@ export class Budget {
   /**
    * A place for one request: undefined when it may go now, else resolves when it may. False: it
    * is not wanted any more when its turn comes, or all is over. Every request that goes is to be
-   * followed by {@link Quota.settle} and {@link Budget.onSettled}.
+   * followed by {@link Quota.settle} and {@link Budget.onSettled}. It waits for no more than
+   * `ahead` others of its kind.
    */
-  take(urgency: Urgency, isWanted: () => boolean): Promise<boolean> | undefined {
+  take(
+    urgency: Urgency, isWanted: () => boolean, ahead = Infinity,
+  ): Promise<boolean> | undefined {
     const now = this.#clock.now();
     const { urgent, routine } = this.#queues;
     const isAlone = urgent.length + routine.length === 0;
@@ -47,7 +50,7 @@ export class Budget {
       return undefined;
     }
     return new Promise((resolve) => {
-      this.#queues[urgency].push({ isWanted, resolve });
+      this.#queues[urgency].splice(ahead, 0, { isWanted, resolve });
       this.#pump();
     });
   }

@@ -20,12 +20,12 @@ class Lab {
     this.budget = new Budget(this.clock, this.quota);
   }
 
-  ask(name: string, urgency: Urgency, isWanted = (): boolean => true): void {
+  ask(name: string, urgency: Urgency, isWanted = (): boolean => true, ahead = Infinity): void {
     const settle = (): void => {
       this.quota.settle(this.clock.now(), false);
       this.budget.onSettled();
     };
-    const place = this.budget.take(urgency, isWanted);
+    const place = this.budget.take(urgency, isWanted, ahead);
     if (place === undefined) {
       this.granted.push(name);
       settle();
@@ -76,6 +76,15 @@ describe('a budget', () => {
     assert.deepEqual(polls, ['poll-0', 'poll-1', 'poll-2']);
     assert.ok(lab.granted.indexOf('poll-0') <= 16, lab.granted.join());
     assert.ok(lab.granted.indexOf('join-39') > 40);
+  });
+
+  it('lets a request wait for so many others of its kind, and no more', async () => {
+    const lab = new Lab(1, 1_000);
+    lab.ask('first', 'urgent');
+    for (let i = 0; i < 4; i++) lab.ask(`join-${i}`, 'urgent');
+    lab.ask('page', 'urgent', () => true, 2);
+    await lab.advance(4_000);
+    assert.deepEqual(lab.granted, ['first', 'join-0', 'join-1', 'page']);
   });
 
   it('spends nothing on what is not wanted any more when its turn comes', async () => {
