@@ -132,8 +132,9 @@ export class Poller {
     this.#schedule.putOff(delayMs);
   }
 
-  /** See {@link Schedule.hurry}. */
-  hurry(delayMs: number): void {
+  /** See {@link Schedule.hurry}; `key` is asked with next. */
+  hurry(delayMs: number, key?: string): void {
+    this.#rotation.prefer(key);
     this.#schedule.hurry(delayMs);
   }
 
@@ -238,9 +239,8 @@ export class Poller {
   }
 
   #onRefused(refusal: Refusal, key: ApiKey, askedAt: number): void {
-    const isMissing = refusal.status === 404;
     // A key that has not missed the run itself is not refused for others, but asked for next.
-    const refused = isMissing ? this.#rotation.missed(key) : [key];
+    const refused = refusal.status === 404 ? this.#rotation.missed(key) : [key];
     for (const each of refused) {
       const own = each === key ? refusal : refuse('NOT_FOUND', { error: 'The run is gone' });
       const counts = this.#owner.onRefused(this.runId, each, own, askedAt);

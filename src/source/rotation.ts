@@ -53,6 +53,15 @@ export class Rotation {
     return turn?.key;
   }
 
+  /** If it is one of them, it is asked with next. */
+  prefer(key: string | undefined): void {
+    const first = this.#turns.get(key ?? '');
+    if (first === undefined) return;
+    const others = [...this.#turns.values()].filter((turn) => turn !== first);
+    this.#turns.clear();
+    for (const turn of [first, ...others]) this.#turns.set(turn.key.value, turn);
+  }
+
   /** The key whose turn it is; it goes to the end. `proved` has none while there are others. */
   next(proved?: string): ApiKey {
     const [first, second] = this.#turns.values();

@@ -30,6 +30,14 @@ describe('the rotation of keys', () => {
     assert.deepEqual(turns(rotation, 3), ['lma_b', 'lma_a', 'lma_c']);
   });
 
+  it('brings a key to the front, the others behind it in their order', () => {
+    const rotation = rotationOf(A, B, C);
+    rotation.prefer('lma_c');
+    rotation.prefer('lma_unknown');
+    rotation.prefer(undefined);
+    assert.deepEqual(turns(rotation, 4), ['lma_c', 'lma_a', 'lma_b', 'lma_c']);
+  });
+
   it('goes on without a key that is gone', () => {
     const rotation = rotationOf(A, B, C);
     assert.equal(rotation.delete('lma_b'), B, 'who it was');
