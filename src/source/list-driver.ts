@@ -1,42 +1,43 @@
 /**
- * `--source list`: one page of the run API's list shows a hundred runs. A run whose summary has
- * changed is asked for at once; one that is shown and unchanged is asked for in turn, with what is
- * left of the budget, for outputs that summaries do not have; one that is not shown is polled.
+ * `--source list`: one page of the run API's list shows a hundred runs. A run that has ended by it
+ * is asked for at once, one whose summary has changed as soon as joins and ends leave a place, one
+ * that is shown and unchanged in turn, for outputs that summaries do not have; one that is not
+ * shown is polled. Which pages that takes is `key-list.ts`'s business, and when `page-pace.ts`'s.
  */
 
-import { backoffMs } from '../core/backoff.ts';
 import type { Timer } from '../core/clock.ts';
+import { MultiMap } from '../core/multimap.ts';
 import type { ApiKey } from '../core/run-source.ts';
 import type { Answer } from './answer.ts';
 import { PollDriver } from './driver.ts';
 import type { DriverOptions } from './driver.ts';
-import type { Page, Summary } from './list-page.ts';
+import { MAX_FAILURES } from './key-list.ts';
+import type { Search } from './key-list.ts';
+import { KeyLists } from './key-lists.ts';
+import type { Summary } from './list-page.ts';
+import { ListTrack } from './list-track.ts';
+import { PagePace } from './page-pace.ts';
 import type { Poller } from './poller.ts';
 
-/** Of a budget, the most that pages take, and what is left to joins and ends beside them. */
-const PAGES_SHARE = 0.63;
+/** Of a budget, what looks at outputs leave to joins and ends. */
 const NEWS_SHARE = 0.3;
-/** A list that goes on for longer is not read to its end. */
-const MAX_PAGES = 200;
-/** So many cycles in a row that fail, and the runs are polled. */
-const MAX_FAILURES = 3;
-/** Where there is no such list the runs are polled, for this long. */
-const WITHOUT_MS = 600_000;
 
-/** What became of a cycle. */
-type Outcome = 'read' | 'trouble' | 'no list';
-
-/** Follows all runs by a list. */
+/** Follows all runs by lists. */
 export class ListDriver extends PollDriver {
-  readonly #random: () => number;
-  /** What the list has shown of each, if it has. */
-  readonly #live = new Map<Poller, string | undefined>();
+  readonly #pace: PagePace;
+  readonly #tracks = new Map<Poller, ListTrack>();
+  /** Mostly one a run; two where two keys were shown two runs under one id. */
+  readonly #byId = new MultiMap<string, Poller>();
+  readonly #lists: KeyLists;
   #timer: Timer | undefined;
   #isReading = false;
   #isClosed = false;
   #cycle = 0;
   /** Of the last cycle. */
   #pages = 1;
+  /** Shown in this one. */
+  readonly #found = new Set<Poller>();
+  /** Cycles in a row that met trouble before the first page. */
   #failures = 0;
   /** Looks that may be had, and whose turn it is. */
   #samples = 0;
@@ -44,146 +45,177 @@ export class ListDriver extends PollDriver {
 
   constructor(options: DriverOptions, random: () => number) {
     super(options);
-    this.#random = random;
+    this.#lists = new KeyLists(options, random);
+    this.#pace = new PagePace(options.clock, options.api.quota);
   }
 
+  /** While the list shows it nothing is due; but what was not settled by the answer is soon. */
   override restMs(poller: Poller, askedAt: number, answer: Answer): number {
-    return this.#isShown(poller) ? Infinity : super.restMs(poller, askedAt, answer);
+    const usualMs = super.restMs(poller, askedAt, answer);
+    const track = this.#tracks.get(poller);
+    if (track === undefined) return usualMs;
+    if (answer.kind !== 'trouble') track.isDoubted = answer.kind === 'refused';
+    if (track.digest === undefined || track.isOver || track.isDoubted) return usualMs;
+    return askedAt < track.newsAt ? 0 : Infinity;
   }
 
   /** The next cycle shows it, or it is polled from then on. */
   override onStarted(poller: Poller): void {
-    this.#live.set(poller, undefined);
-    if (this.#failures < MAX_FAILURES) poller.putOff(2 * this.#cycleMs());
-    if (this.#timer === undefined && !this.#isReading) void this.#read();
+    this.#tracks.set(poller, new ListTrack());
+    this.#byId.add(poller.runId, poller);
+    const isLost = this.#failures >= MAX_FAILURES || this.#lists.areMissing(poller.keys);
+    if (!isLost) poller.putOff(2 * this.#cycleMs());
+    if (this.#timer === undefined && !this.#isReading) void this.#run();
   }
 
   override onEnded(poller: Poller): void {
-    this.#live.delete(poller);
+    this.#tracks.delete(poller);
+    this.#byId.delete(poller.runId, poller);
   }
 
   override close(): void {
     this.#isClosed = true;
     this.#stop();
-  }
-
-  #isShown(poller: Poller): boolean {
-    return this.#live.get(poller) !== undefined;
+    this.#pace.close();
   }
 
   /** From the beginning of a cycle to that of the next. */
   #cycleMs(): number {
-    const { api: { quota: { rate } }, pollIntervalMs } = this.options;
-    if (rate === undefined) return pollIntervalMs;
-    return Math.max(pollIntervalMs, this.#pages * rate.perMs / (rate.requests * PAGES_SHARE));
+    return Math.max(this.options.pollIntervalMs, this.#pages * this.#pace.gapMs);
+  }
+
+  async #run(): Promise<void> {
+    if (this.#isClosed || this.#tracks.size === 0) return;
+    const { clock, pollIntervalMs } = this.options;
+    this.#stop();
+    this.#isReading = true;
+    this.#cycle++;
+    this.#found.clear();
+    const beganAt = clock.now();
+    const isWhole = await this.#readAll();
+    this.#isReading = false;
+    if (this.#isClosed) return;
+    const isLost = this.#failures >= MAX_FAILURES;
+    for (const [poller, track] of this.#tracks) {
+      if (isLost || this.#lists.areMissing(poller.keys)) this.#poll(poller, track);
+    }
+    if (isWhole) this.#sample();
+    const restMs = Math.max(0, beganAt + pollIntervalMs - clock.now());
+    this.#timer = clock.setTimeout(() => {
+      this.#timer = undefined;
+      void this.#run();
+    }, restMs);
+  }
+
+  /** With as few keys as show all runs, each time another one first. False: there was trouble. */
+  async #readAll(): Promise<boolean> {
+    const missing = new Set<Poller>();
+    let pages = 0;
+    const keys = [...this.#tracks.keys()].flatMap((poller) => poller.keys);
+    for (const list of this.#lists.next(keys)) {
+      if (!list.isReadable) continue;
+      const ofKey = [...this.#tracks.keys()]
+        .filter((poller) => !this.#found.has(poller) && isOf(poller, list.key));
+      if (ofKey.length === 0) continue;
+      const outcome = await list.read(this.#searchFor(ofKey, list.key, () => pages++));
+      if (this.#isClosed) return false;
+      if (pages > 0) this.#failures = 0;
+      if (outcome === 'trouble') {
+        // The next cycle leaves this key alone; where no key gets a page, upstream is down.
+        if (pages === 0) this.#failures++;
+        return false;
+      }
+      if (outcome === 'refused') this.#check(list.key);
+      if (outcome === 'read') for (const poller of ofKey) missing.add(poller);
+    }
+    for (const poller of missing) this.#miss(poller);
+    if (pages > 0) this.#pages = pages;
+    return true;
+  }
+
+  #searchFor(ofKey: readonly Poller[], key: ApiKey, onShown: () => void): Search {
+    const { api, clock } = this.options;
+    const wanted = ofKey.filter((poller) => this.#tracks.get(poller)?.isHidden === false);
+    const soughtAs = (runId: string): Poller[] => [...this.#byId.get(runId)]
+      .filter((poller) => isOf(poller, key) && !this.#found.has(poller));
+    return {
+      count: wanted.length,
+      statuses: [...new Set(ofKey.map(({ snapshot }) => snapshot.status))],
+      isDone: () => wanted.every((each) => this.#found.has(each) || !this.#tracks.has(each)),
+      ask: async (query) => {
+        await this.#pace.next();
+        return api.page(key, query);
+      },
+      onPage: ({ summaries }) => {
+        onShown();
+        const before = this.#found.size;
+        for (const summary of summaries) {
+          for (const poller of soughtAs(summary.runId)) this.#show(poller, summary, clock.now());
+        }
+        return this.#found.size - before;
+      },
+      onPassed: (runIds) => {
+        for (const poller of runIds.flatMap(soughtAs)) this.#miss(poller);
+      },
+    };
+  }
+
+  #show(poller: Poller, summary: Summary, now: number): void {
+    const track = this.#tracks.get(poller);
+    if (track === undefined) return;
+    this.#found.add(poller);
+    const { digest: before } = track;
+    const { digest, status, isOver } = summary;
+    Object.assign(track, { digest, isOver, isHidden: false, missedIn: undefined });
+    const isNews = before === undefined ? status !== poller.snapshot.status : before !== digest;
+    if (isOver) {
+      poller.poke();
+    } else if (isNews) {
+      track.newsAt = now;
+      poller.hurry(0);
+    } else if (before === undefined && !track.isDoubted) {
+      poller.putOff(Infinity);
+    }
+  }
+
+  /** The list does not show it: it may have ended; the next time again: it is polled. */
+  #miss(poller: Poller): void {
+    const track = this.#tracks.get(poller);
+    if (track === undefined || this.#found.has(poller) || track.missedIn === this.#cycle) return;
+    const wasMissed = track.digest === undefined || track.missedIn !== undefined;
+    track.missedIn ??= this.#cycle;
+    if (track.digest !== undefined) poller.poke();
+    if (!wasMissed) return;
+    track.isHidden = true;
+    this.#poll(poller, track);
+  }
+
+  /** It is followed without a list. */
+  #poll(poller: Poller, track: ListTrack): void {
+    track.digest = undefined;
+    poller.hurry(this.options.pollIntervalMs);
+  }
+
+  /** Whether a key that may see no list is refused for a run is that run's own answer to it. */
+  #check(key: ApiKey): void {
+    for (const poller of this.#tracks.keys()) {
+      if (isOf(poller, key)) poller.hurry(this.options.pollIntervalMs, key.value);
+    }
   }
 
   /** Looks at the outputs of runs that are shown, in turn, as many as a cycle affords. */
   #sample(): void {
     const { api: { quota }, pollIntervalMs } = this.options;
-    const { rate } = quota;
+    const { requests, perMs } = quota.rate ?? { requests: Infinity, perMs: 1 };
+    const shown = [...this.#tracks].filter(([, { digest }]) => digest !== undefined);
     const cycleMs = this.#cycleMs();
-    const left = rate === undefined ? this.#live.size / pollIntervalMs
-      : rate.requests * (quota.routineShare - NEWS_SHARE) / rate.perMs - this.#pages / cycleMs;
-    this.#samples = Math.min(this.#samples + Math.max(0, left) * cycleMs, this.#live.size);
-    const all = [...this.#live.keys()];
+    const polls = (this.#tracks.size - shown.length) / pollIntervalMs;
+    const left = requests * (quota.routineShare - NEWS_SHARE) / perMs
+      - this.#pages / cycleMs - polls;
+    this.#samples = Math.min(this.#samples + Math.max(0, left) * cycleMs, shown.length);
     for (; this.#samples >= 1; this.#samples--) {
-      const poller = all[this.#nextSample++ % all.length];
-      if (poller !== undefined && this.#isShown(poller)) poller.poke();
+      shown[this.#nextSample++ % shown.length]?.[0].hurry(0);
     }
-  }
-
-  async #read(): Promise<void> {
-    const { clock, pollIntervalMs } = this.options;
-    if (this.#isClosed || this.#live.size === 0) return;
-    this.#stop();
-    this.#isReading = true;
-    const beganAt = clock.now();
-    this.#cycle++;
-    // Who comes meanwhile may be on a page that was read already.
-    const missing = new Set(this.#live.keys());
-    const outcome = await this.#readAll(missing);
-    this.#isReading = false;
-    if (this.#isClosed) return;
-    this.#failures = outcome === 'read' ? 0 : this.#failures + 1;
-    if (outcome === 'no list') this.#failures = MAX_FAILURES;
-    const isLost = this.#failures >= MAX_FAILURES;
-    for (const poller of isLost ? this.#live.keys() : missing) {
-      if (this.#live.has(poller) && (isLost || outcome === 'read')) this.#poll(poller);
-    }
-    if (outcome === 'read') this.#sample();
-    const restMs = {
-      'read': Math.max(0, beganAt + this.#cycleMs() - clock.now()),
-      'trouble': backoffMs(this.#failures, pollIntervalMs, undefined, this.#random),
-      'no list': WITHOUT_MS,
-    }[outcome];
-    this.#timer = clock.setTimeout(() => {
-      this.#timer = undefined;
-      void this.#read();
-    }, restMs);
-  }
-
-  /** The list does not show it, or cannot be had: it is followed without one. */
-  #poll(poller: Poller): void {
-    this.#live.set(poller, undefined);
-    poller.hurry(this.options.pollIntervalMs);
-  }
-
-  /** With as few keys as show all runs, each time another one first. `missing` loses them. */
-  async #readAll(missing: Set<Poller>): Promise<Outcome> {
-    let pages = 0;
-    for (const key of this.#keys()) {
-      const ofKey = [...missing].filter((poller) => poller.keys.some((k) => k.value === key.value));
-      if (ofKey.length === 0) continue;
-      const wanted = new Map(ofKey.map((poller) => [poller.runId, poller]));
-      let query = '';
-      const asked = new Set<string>();
-      while (wanted.size > 0 && pages < MAX_PAGES && !asked.has(query)) {
-        asked.add(query);
-        const page = await this.options.api.page(key, query);
-        pages++;
-        if (page === 'refused') {
-          // Whether the key is refused for a run is that run's own answer.
-          for (const poller of wanted.values()) poller.poke();
-          break;
-        }
-        if (typeof page === 'string') return page;
-        this.#take(page, wanted, missing);
-        if (page.next === undefined) break;
-        query = page.next;
-      }
-    }
-    this.#pages = Math.max(1, pages);
-    return 'read';
-  }
-
-  /** Those that have ended are asked for first. */
-  #take({ summaries }: Page, wanted: Map<string, Poller>, missing: Set<Poller>): void {
-    const news: [Summary, Poller][] = [];
-    for (const summary of summaries) {
-      const poller = wanted.get(summary.runId);
-      if (poller === undefined) continue;
-      wanted.delete(summary.runId);
-      missing.delete(poller);
-      if (!this.#live.has(poller)) continue;
-      const before = this.#live.get(poller);
-      this.#live.set(poller, summary.digest);
-      const isNews = before === undefined
-        ? summary.status !== poller.snapshot.status : before !== summary.digest;
-      if (isNews || summary.isOver) news.push([summary, poller]);
-      else if (before === undefined) poller.putOff(Infinity);
-    }
-    news.sort(([a], [b]) => Number(b.isOver) - Number(a.isOver));
-    for (const [, poller] of news) poller.poke();
-  }
-
-  /** Of all who watch, each once; the one that was first goes last the next time. */
-  #keys(): ApiKey[] {
-    const keys = new Map([...this.#live.keys()].flatMap((poller) => poller.keys)
-      .map((key) => [key.value, key]));
-    const all = [...keys.values()];
-    const first = this.#cycle % Math.max(1, all.length);
-    return [...all.slice(first), ...all.slice(0, first)];
   }
 
   #stop(): void {
@@ -191,3 +223,6 @@ export class ListDriver extends PollDriver {
     this.#timer = undefined;
   }
 }
+
+const isOf = (poller: Poller, { value }: ApiKey): boolean =>
+  poller.keys.some((key) => key.value === value);

@@ -18,9 +18,15 @@ export interface Summary {
 /** One page. */
 export interface Page {
   readonly summaries: readonly Summary[];
-  /** What the query of the next page adds to that of the first; undefined: it was the last. */
+  /** What the query of the next page has beside that of this one; undefined: it was the last. */
   readonly next: string | undefined;
 }
+
+/** What came of asking for one. `refused`: the key may not see it. */
+export type PageAnswer = Page | 'refused' | 'trouble' | 'no list';
+
+/** As many runs as the API shows at once. */
+export const PAGE_RUNS = 100;
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -33,6 +39,19 @@ export function readPage(body: Buffer, mapping: StatusMapping): Page | undefined
   if (summaries === undefined) return undefined;
   if (summaries.length === 0 && items.length > 0) return undefined;
   return { summaries, next: items.length === 0 ? undefined : nextOf(fieldsOf(root)) };
+}
+
+/** The query of the first page: of all runs, or of those in one status. */
+export function firstQuery(status?: string): string {
+  const of = status === undefined ? {} : { status };
+  return String(new URLSearchParams({ ...of, limit: String(PAGE_RUNS) }));
+}
+
+/** That of the page that comes after it. */
+export function nextQuery(query: string, next: string): string {
+  const params = new URLSearchParams(query);
+  for (const [name, value] of new URLSearchParams(next)) params.set(name, value);
+  return String(params);
 }
 
 /** What `JSON.parse` takes may be too deep to be printed: that is no list. */

@@ -66,8 +66,20 @@ export class Quota {
   /** Requests that may still be sent now; Infinity where nothing is known. */
   left(now: number): number {
     if (now < this.#pausedUntil) return 0;
-    const ours = this.rate === undefined ? Infinity : this.rate.requests - this.#used(now);
+    const ours = this.rate === undefined ? Infinity : this.rate.requests - this.used(now);
     return Math.max(0, Math.min(ours, this.#told?.remaining ?? Infinity));
+  }
+
+  /** Requests that count now, by the rate. */
+  used(now: number): number {
+    const { perMs } = this.rate ?? { perMs: 0 };
+    const overAt = now - countedMs(perMs);
+    while ((this.#sent[this.#head] ?? Infinity) <= overAt) this.#head++;
+    if (this.#head > 1024 && this.#head > this.#sent.length / 2) {
+      this.#sent = this.#sent.slice(this.#head);
+      this.#head = 0;
+    }
+    return this.#sent.length - this.#head;
   }
 
   /**
@@ -157,7 +169,7 @@ export class Quota {
   #windowRoomMs(now: number, cap: number, count: number): number {
     if (this.rate === undefined) return 0;
     const overMs = countedMs(this.rate.perMs);
-    const missing = this.#used(now) + count - cap;
+    const missing = this.used(now) + count - cap;
     if (missing <= 0) return 0;
     // So many must be over before; where even all are not enough, whole times pass.
     const rounds = Math.floor((missing - 1) / cap);
@@ -168,17 +180,6 @@ export class Quota {
   #cap(isRoutine: boolean): number {
     const { requests } = this.rate ?? { requests: Infinity };
     return isRoutine ? Math.max(1, Math.floor(requests * (1 - RESERVE))) : requests;
-  }
-
-  #used(now: number): number {
-    const { perMs } = this.rate ?? { perMs: 0 };
-    const overAt = now - countedMs(perMs);
-    while ((this.#sent[this.#head] ?? Infinity) <= overAt) this.#head++;
-    if (this.#head > 1024 && this.#head > this.#sent.length / 2) {
-      this.#sent = this.#sent.slice(this.#head);
-      this.#head = 0;
-    }
-    return this.#sent.length - this.#head;
   }
 
   #toldDelayMs(now: number, isRoutine: boolean, count: number): number {
@@ -192,6 +193,6 @@ export class Quota {
 }
 
 /** How long a request counts that was sent now. */
-function countedMs(perMs: number): number {
+export function countedMs(perMs: number): number {
   return perMs + Math.max(perMs * MARGIN.share, Math.min(MARGIN.ms, perMs * MARGIN.most));
 }

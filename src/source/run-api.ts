@@ -17,7 +17,7 @@ import { parseRetryAfter } from '../core/backoff.ts';
 import { EventStream } from './event-stream.ts';
 import type { StreamNews } from './event-stream.ts';
 import { readPage } from './list-page.ts';
-import type { Page } from './list-page.ts';
+import type { PageAnswer } from './list-page.ts';
 import { Quota } from './quota.ts';
 import type { Rate } from './quota.ts';
 import { readAllowance } from './rate-limit.ts';
@@ -39,8 +39,11 @@ export interface RunApiOptions {
 /** A newcomer waits this long for a place in the budget, and is told to come back otherwise. */
 const PATIENCE_MS = 5_000;
 const WARN_MS = 60_000;
-/** As many runs as the API shows at once. */
-const PAGE = 'limit=100';
+/**
+ * A page lets so many joins and ends go first, and no more. One is asked for at a time, so where
+ * more want to go than can it gets one place in five.
+ */
+const AHEAD_OF_PAGE = 4;
 
 /** One request for a run, and what is known of it. */
 export type Asked = readonly [runId: string, key: ApiKey, known: Reading | undefined];
@@ -101,14 +104,14 @@ export class RunApi {
     return isHeld ? { ...answer, readAt: heldUntil } : answer;
   }
 
-  /** A page of the list of runs, or why there is none. `refused`: the key may not see it. */
-  async page(key: ApiKey, query: string): Promise<Page | 'refused' | 'trouble' | 'no list'> {
-    const turn = this.#budget.take('urgent', () => !this.#isClosed);
+  /** A page of the list of runs, or why there is none. */
+  async page(key: ApiKey, query: string): Promise<PageAnswer> {
+    const turn = this.#budget.take('urgent', () => !this.#isClosed, AHEAD_OF_PAGE);
     if (turn !== undefined && !await turn) return 'trouble';
     const { upstream, mapping, metrics, clock } = this.#options;
     metrics.count('runcast_list_pages_total');
     const sentAt = clock.now();
-    const exchange = await upstream.list(key, query === '' ? PAGE : `${PAGE}&${query}`);
+    const exchange = await upstream.list(key, query);
     this.quota.onArrived(sentAt, clock.now());
     this.settle(exchange);
     if (exchange.kind !== 'answer') return 'trouble';

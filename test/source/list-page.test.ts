@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { readPage } from '../../src/source/list-page.ts';
+import { firstQuery, nextQuery, readPage } from '../../src/source/list-page.ts';
 import { MAPPING } from '../support/fake-source.ts';
 
 const read = (value: unknown, mapping = MAPPING): ReturnType<typeof readPage> =>
@@ -36,6 +36,15 @@ describe('a page of the list', () => {
     assert.equal(nextOf({ page: 3, hasMore: true }), 'page=4');
     assert.equal(nextOf({ offset: 100, limit: 100, total: 201 }), 'offset=200');
     assert.equal(nextOf({ next: 'https://evil.test/v1/runs?limit=9&page=2' }), 'limit=9&page=2');
+  });
+
+  it('is asked for by a query that keeps what the one before had', () => {
+    assert.equal(firstQuery(), 'limit=100');
+    const running = firstQuery('in progress');
+    assert.equal(running, 'status=in+progress&limit=100');
+    assert.equal(nextQuery(running, 'cursor=a%20b%26c'),
+      'status=in+progress&limit=100&cursor=a+b%26c');
+    assert.equal(nextQuery('limit=100&page=2', 'page=3&limit=50'), 'limit=50&page=3');
   });
 
   it('is the last one where nothing says otherwise', () => {

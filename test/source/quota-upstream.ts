@@ -7,7 +7,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { jsonLogger } from '../../src/core/log.ts';
-import type { ApiKey } from '../../src/core/run-source.ts';
+import type { ApiKey, Watch } from '../../src/core/run-source.ts';
 import type { Driver, DriverOptions } from '../../src/source/driver.ts';
 import type { PollingSource } from '../../src/source/polling-source.ts';
 import type { Rate } from '../../src/source/quota.ts';
@@ -18,8 +18,9 @@ import { A, reading, sourceOver } from './harness.ts';
 
 /** There and back. */
 const TRIP_MS = 20;
-/** For so long a run that is over is in the list. */
-const LISTED_MS = 30_000;
+
+/** A status alone, or a state of the run. */
+export type Scripted = number | { readonly status: string; readonly over?: object };
 
 export class QuotaUpstream extends Upstream {
   readonly sentAt: number[] = [];
@@ -28,6 +29,16 @@ export class QuotaUpstream extends Upstream {
   pages = 0;
   listStatus = 200;
   readonly unlisted = new Set<string>();
+  readonly queuedUntil = new Map<string, number>();
+  /** For so long a run that is over is in the list. */
+  listedMs = 30_000;
+  /** Is the list's `status` understood? */
+  hasStatus = true;
+  /** What a key is told of a run, or of the list (its query), in place of the truth. */
+  script: (key: string, runId: string | undefined, query?: string) => Scripted | undefined =
+    () => undefined;
+  /** Each request for a run: which key made it. */
+  readonly keysOf = new Map<string, string[]>();
   /** Says in each answer what remains, as the run API does. */
   tells = false;
   readonly askedAt = new Map<string, number[]>();
@@ -45,10 +56,11 @@ export class QuotaUpstream extends Upstream {
     this.#hasWait = hasWait;
   }
 
-  override get(runId: string, _key: ApiKey, extra: Extra = {}): Promise<Exchange> {
+  override get(runId: string, key: ApiKey, extra: Extra = {}): Promise<Exchange> {
     const now = this.#clock.now();
     this.sentAt.push(now);
     this.askedAt.set(runId, [...this.askedAt.get(runId) ?? [], now]);
+    this.keysOf.set(runId, [...this.keysOf.get(runId) ?? [], key.value]);
     const recent = this.sentAt.filter((at) => at > now - this.#limit.perMs);
     if (recent.length > this.#limit.requests) {
       this.limited++;
@@ -59,6 +71,11 @@ export class QuotaUpstream extends Upstream {
       'ratelimit-remaining': String(this.#limit.requests - recent.length),
       'ratelimit-reset': String(Math.ceil(((recent[0] ?? now) + this.#limit.perMs - now) / 1000)),
     };
+    const scripted = this.script(key.value, runId);
+    if (scripted !== undefined) {
+      return this.#later(TRIP_MS, () => typeof scripted === 'number' ? answer(scripted, '')
+        : answer(200, reading(scripted.status, { ...scripted.over }, runId).body));
+    }
     const [, seconds] = /^\/wait\?timeout=(\d+)$/.exec(extra.suffix ?? '') ?? [];
     if (seconds === undefined) return this.#later(TRIP_MS, () => this.#state(runId, told));
     if (!this.#hasWait) return this.#later(TRIP_MS, () => answer(404, ''));
@@ -68,7 +85,7 @@ export class QuotaUpstream extends Upstream {
   }
 
   /** Newest first, a hundred to a page. */
-  override list(_key: ApiKey, query: string): Promise<Exchange> {
+  override list(key: ApiKey, query: string): Promise<Exchange> {
     const now = this.#clock.now();
     this.sentAt.push(now);
     this.pages++;
@@ -76,21 +93,31 @@ export class QuotaUpstream extends Upstream {
       this.limited++;
       return this.#later(TRIP_MS, () => answer(429, '', { 'retry-after': '5' }));
     }
-    const page = Number(new URLSearchParams(query).get('page') ?? 1);
+    const scripted = this.script(key.value, undefined, query);
+    if (typeof scripted === 'number') return this.#later(TRIP_MS, () => answer(scripted, ''));
+    const params = new URLSearchParams(query);
+    const page = Number(params.get('page') ?? 1);
+    const wanted = this.hasStatus ? params.get('status') : null;
     return this.#later(TRIP_MS, () => {
       const at = this.#clock.now();
       const all = [...this.endsAt].filter(([runId, endsAt]) =>
-        !this.unlisted.has(runId) && endsAt > at - LISTED_MS).reverse();
-      const data = all.slice((page - 1) * 100, page * 100).map(([runId, endsAt]) =>
-        ({ runId, status: at >= endsAt ? 'completed' : 'running' }));
+        !this.unlisted.has(runId) && endsAt > at - this.listedMs)
+        .map(([runId]) => ({ runId, status: this.#statusOf(runId) }))
+        .filter(({ status }) => wanted === null || status === wanted).reverse();
+      const data = all.slice((page - 1) * 100, page * 100);
       const body = { data, pagination: { page, totalPages: Math.ceil(all.length / 100) } };
       return answer(this.listStatus, JSON.stringify(body));
     });
   }
 
   #state(runId: string, told: Record<string, string> = {}): Exchange {
-    const isOver = this.#clock.now() >= (this.endsAt.get(runId) ?? Infinity);
-    return answer(200, reading(isOver ? 'completed' : 'running', {}, runId).body, told);
+    return answer(200, reading(this.#statusOf(runId), {}, runId).body, told);
+  }
+
+  #statusOf(runId: string): string {
+    const now = this.#clock.now();
+    if (now < (this.queuedUntil.get(runId) ?? 0)) return 'queued';
+    return now >= (this.endsAt.get(runId) ?? Infinity) ? 'completed' : 'running';
   }
 
   #later(ms: number, exchange: () => Exchange): Promise<Exchange> {
@@ -106,6 +133,8 @@ const answer = (
 export class QuotaLab {
   readonly source: PollingSource;
   readonly toldAt = new Map<string, number>();
+  /** Of each run, the keys that lost it. */
+  readonly lost = new Map<string, string[]>();
   readonly #clock: FakeClock;
 
   constructor(
@@ -120,16 +149,20 @@ export class QuotaLab {
   }
 
   /** Resolves once it is admitted, which takes the clock to go on; false: it was refused. */
-  async join(runId: string): Promise<boolean> {
-    const admission = await this.source.admit(runId, A);
-    if (admission.kind === 'refused') return false;
-    this.source.watch(admission, {
+  async join(runId: string, key = A): Promise<boolean> {
+    return await this.watch(runId, key) !== undefined;
+  }
+
+  /** The same, with what ends it. */
+  async watch(runId: string, key = A): Promise<Watch | undefined> {
+    const admission = await this.source.admit(runId, key);
+    if (admission.kind === 'refused') return undefined;
+    return this.source.watch(admission, {
       onSnapshot: ({ terminal }) => {
         if (terminal !== undefined) this.toldAt.set(runId, this.#clock.now());
       },
-      onLost: () => undefined,
+      onLost: (lost) => this.lost.set(runId, [...this.lost.get(runId) ?? [], lost]),
     });
-    return true;
   }
 
   /** From timer to timer, with a turn of the loop after each. */
