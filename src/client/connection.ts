@@ -14,10 +14,10 @@ export type End =
   /** For now. */
   | {
     readonly kind: 'refused'; readonly detail: string; readonly status: number;
-    /** When to come back: a header of an answer, or an event stream's own `retry`, jitter and all. */
+    /** When to come back, as a header or a stream's `retry` said, which has its jitter. */
     readonly retryAfterMs: number | undefined;
   }
-  /** For good: `isOurs` if it is worded as the gateway does it, and not by whatever is before it. */
+  /** For good. `isOurs`: in the gateway's words, not in those of what stands before it. */
   | {
     readonly kind: 'denied'; readonly code: string; readonly error: string;
     readonly status: number; readonly requestId: string; readonly isOurs: boolean;
