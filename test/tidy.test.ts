@@ -23,7 +23,8 @@ const ARROWS: find.Arrows = {
   'index.ts': ['gateway.ts', 'options.ts', 'core'],
   cluster: ['gateway.ts', 'source', 'core', 'type options.ts'],
   'gateway.ts': ['http', 'hub', 'source', 'core', 'options.ts'],
-  'arguments.ts': ['options.ts', 'core'],
+  'arguments.ts': ['options.ts', 'watch-arguments.ts', 'core', 'type client'],
+  'watch-arguments.ts': ['option-kinds.ts', 'type client'],
   'options.ts': ['option-kinds.ts', 'core', 'type source', 'type hub', 'type http'],
   'option-kinds.ts': ['core'],
   http: ['hub', 'core'],
@@ -66,7 +67,7 @@ const MAX_FILE_LINES: Readonly<Record<string, number>> = { src: 250, test: 400, 
 const MAX_FUNCTION_LINES = 70;
 const MAX_COLUMNS = 100;
 /** Of code: a cap that counts comments rewards leaving them out. */
-const MAX_SRC_LINES = 7_000;
+const MAX_SRC_LINES = 8_000;
 const MAX_MEDIAN_LINES = 120;
 
 const DEV_DEPENDENCIES = ['@types/node', 'c8', 'tsx', 'typescript'];

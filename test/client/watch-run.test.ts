@@ -175,7 +175,8 @@ describe('a watch', () => {
   });
 
   it('comes back after an event that is no JSON, and does not show it', async (t) => {
-    const { url } = await scripted(t, stream(QUEUED + event('progress', 'x', '{')), stream(COMPLETE));
+    const bad = event('progress', 'x', '{');
+    const { url } = await scripted(t, stream(QUEUED + bad), stream(COMPLETE));
     const { events, reconnects } = await watched(url);
     assert.deepEqual(names(events), ['progress queued', 'complete completed']);
     assert.equal(reconnects[0]?.lastEventId, 'i1');
@@ -235,7 +236,7 @@ describe('a refusal', () => {
     });
   });
 
-  it('is what anything else than a stream is, and a redirect, which would get the key', async (t) => {
+  it('is anything that is no stream, and a redirect, which would get the key', async (t) => {
     const html = await scripted(t, refusal(200, '<p>', { 'content-type': 'text/html' }));
     assert.equal((await thrown(html.url)).code, 'NOT_A_STREAM');
     const other = await scripted(t, stream(COMPLETE));
@@ -277,7 +278,8 @@ describe('who wants no more', () => {
   });
 
   it('aborts in a pause between two connections, and before the first', async (t) => {
-    const { url, options, abort, asked } = await opened(t, refusal(503, '', { 'retry-after': '60' }));
+    const busy = refusal(503, '', { 'retry-after': '60' });
+    const { url, options, abort, asked } = await opened(t, busy);
     const onReconnect = (): void => void setImmediate(() => abort.abort());
     assert.deepEqual(await all(watchRun(url, { ...options, onReconnect }), 20_000), []);
     assert.deepEqual(await all(watchRun(url, options)), []);
@@ -324,7 +326,8 @@ describe('several runs', () => {
     assert.deepEqual(events.map(({ runId, type }) => `${runId} ${type}`), [
       'a progress', 'b error', 'a complete',
     ]);
-    assert.deepEqual(asked.map((each) => each.url), Array(2).fill('/v1/runs/stream?runId=a&runId=b'));
+    const path = '/v1/runs/stream?runId=a&runId=b';
+    assert.deepEqual(asked.map((each) => each.url), [path, path]);
     assert.equal(asked[1]?.headers['last-event-id'], '1.7');
   });
 
