@@ -31,7 +31,7 @@ export function pictureOf(runId: string, run: RunState, frame: Frame, note = '')
   const { columns, rows, hasColor } = frame;
   const paint = (color: Color, text: string): string =>
     (hasColor && text !== '' ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text);
-  const status = harmless(run.status ?? '');
+  const status = harmless(run.status);
   const percent = percentOf(run);
   const shown = percent === undefined ? '' : `${percent} %`;
   const facts = [status, shown, elapsed(run, frame.wallNow)];
@@ -50,7 +50,7 @@ export function pictureOf(runId: string, run: RunState, frame: Frame, note = '')
     const told = left < 4 ? '' : cutTo(left, detailOf(output));
     return `${paint(color, mark)} ${label}  ${paint(color, bar)}  ${told}`.trimEnd();
   });
-  const error = harmless(run.errorMessage ?? '');
+  const error = harmless(run.errorMessage);
   const last = [
     ...error === '' ? [] : [paint('red', cutTo(columns, error))],
     ...note === '' ? [] : [paint('dim', cutTo(columns, harmless(note)))],
@@ -58,15 +58,18 @@ export function pictureOf(runId: string, run: RunState, frame: Frame, note = '')
   const wholeColumns = Math.min(columns, labelColumns + barColumns + 4);
   const whole = paint('cyan', barOf(percent, wholeColumns));
   const room = rows - 2 - last.length;
-  return [head, ...percent === undefined ? [] : [whole], ...within(room, lines, outputs), ...last];
+  const nodes = within(room, columns, lines, outputs);
+  return [head, ...percent === undefined ? [] : [whole], ...nodes, ...last];
 }
 
 /** Where there is not room for all, those that are done are left out first. */
-function within(room: number, lines: string[], outputs: readonly RunOutput[]): string[] {
+function within(
+  room: number, columns: number, lines: string[], outputs: readonly RunOutput[],
+): string[] {
   if (lines.length <= room) return lines;
   const open = lines.filter((_, i) => outputs[i]?.status !== 'completed');
   const shown = open.slice(0, Math.max(0, room - 1));
-  return [...shown, `… and ${lines.length - shown.length} more`];
+  return [...shown, cutTo(columns, `… and ${lines.length - shown.length} more`)];
 }
 
 /** How far the run is, 0 to 100, if it says so. */

@@ -13,9 +13,9 @@ const WIDE = new RegExp(
   + '\\uffe0-\\uffe6\\u{20000}-\\u{3fffd}]|\\p{Emoji_Presentation}', 'u',
 );
 
-/** One line of harmless text. */
-export function harmless(text: string): string {
-  return text.replace(CONTROLS, ' ').replace(INVISIBLE, '');
+/** One line of harmless text; empty where upstream put something else. */
+export function harmless(text: unknown): string {
+  return typeof text !== 'string' ? '' : text.replace(CONTROLS, ' ').replace(INVISIBLE, '');
 }
 
 /** The same for JSON, whose meaning stays: what is no plain character in it is escaped. */

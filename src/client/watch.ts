@@ -120,6 +120,8 @@ export class Watch {
         }
         const told = this.#hear(part.value);
         if (told === 'broken') return { kind: 'broken', detail: 'an event is no JSON of a run' };
+        // Of what has come already nothing is told to whoever wants no more.
+        if (this.#options.signal?.aborted === true) return { kind: 'aborted' };
         if (told !== undefined) yield told;
         if (this.#open.size === 0) return { kind: 'over' };
       }
