@@ -5,9 +5,10 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -20,13 +21,18 @@ import { publicClients } from '../support/public-clients.ts';
 import { state } from '../support/upstream.ts';
 import { within } from '../support/wait.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const ROOT = rootOf(dirname(fileURLToPath(import.meta.url)));
 const MS = 60_000;
 const PACKSHOT = 'https://cdn.example.com/packshot.png';
 const NO_REGISTRY = 'the npm registry is out of reach';
 
 let readme = '';
 let dir = '';
+
+/** These tests may be compiled into another folder. */
+function rootOf(from: string): string {
+  return existsSync(join(from, 'README.md')) ? from : rootOf(dirname(from));
+}
 
 /** The one block of README that has this in it. */
 function snippet(having: string): string {
@@ -44,7 +50,8 @@ async function linkPackage(): Promise<void> {
   await mkdir(at);
   const exports = { './client': './client.js' };
   await writeFile(join(at, 'package.json'), JSON.stringify({ type: 'module', exports }));
-  const source = new URL('../../src/client/index.ts', import.meta.url).href;
+  const own = `../../src/client/index${extname(import.meta.url)}`;
+  const source = new URL(own, import.meta.url).href;
   await writeFile(join(at, 'client.js'), `export * from '${source}';\n`);
   return undefined;
 }

@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { extname } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -126,6 +127,7 @@ describe('runcast watch in a pipe', () => {
   });
 });
 
+const EXTENSION = extname(import.meta.url);
 const DIST = process.env['TEST_DIST'] !== undefined;
 const hasScript = (() => {
   try {
@@ -139,11 +141,12 @@ const noScript = hasScript ? false : 'no script of util-linux';
 describe('runcast watch in a terminal', { skip: noScript }, () => {
   /** Through a pseudo terminal of so many columns. */
   function inTerminal(t: TestContext, url: string, columns = 70, env = ''): Cli {
-    const cliUrl = new URL(DIST ? '../../dist/cli.js' : '../../src/cli.ts', import.meta.url);
-    const loader = DIST ? '' : `--import=${import.meta.resolve('tsx')}`;
+    const path = DIST ? '../../dist/cli.js' : `../../src/cli${EXTENSION}`;
+    const cliUrl = new URL(path, import.meta.url);
+    const loader = DIST || EXTENSION === '.js' ? '' : `--import=${import.meta.resolve('tsx')}`;
     const command = `stty cols ${columns} rows 24; ${env} '${process.execPath}' ${loader} `
       + `'${fileURLToPath(cliUrl)}' watch '${url}'; echo "exit=$?"`;
-    const terminal = new URL('../support/terminal.ts', import.meta.url);
+    const terminal = new URL(`../support/terminal${EXTENSION}`, import.meta.url);
     const cli = startNode(terminal, [command], { env: { ...KEY, TERM: 'xterm', NO_COLOR: '' } });
     t.after(() => cli.stop());
     return cli;
