@@ -5,24 +5,27 @@
 
 import { parseArgs } from 'node:util';
 
+import type { WatchSettings } from './client/watch-command.ts';
 import { GatewayError } from './core/errors.ts';
 import { OPTIONS, printed, settle } from './options.ts';
 import type { OptionSpec, Settings } from './options.ts';
+import { WATCH_HELP, parseWatch } from './watch-arguments.ts';
 
 /** What the user wants of the program. */
 export type Command =
   | { readonly kind: 'serve'; readonly settings: Settings }
-  | { readonly kind: 'help' }
+  | { readonly kind: 'watch'; readonly settings: WatchSettings }
+  | { readonly kind: 'help'; readonly of?: 'watch' }
   | { readonly kind: 'version' }
   | { readonly kind: 'mistaken'; readonly problems: readonly string[] };
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const COMMANDS = ['serve'];
+const COMMANDS = ['serve', 'watch'];
 
 /** A flag beats `RUNCAST_<FLAG>` beats the default. */
 export function parseCommand(args: readonly string[], env: Environment): Command {
-  const problems: string[] = [];
+  let problems: string[] = [];
   // Not strict: its first mistake would be the only one reported.
   const { tokens } = parseArgs({
     args: withoutValueless(args, problems),
@@ -34,7 +37,10 @@ export function parseCommand(args: readonly string[], env: Environment): Command
     },
   });
   const given = tokens.filter((token) => token.kind === 'option');
-  if (given.some(({ name }) => name === 'help')) return { kind: 'help' };
+  const first = tokens.find((token) => token.kind === 'positional')?.value;
+  if (given.some(({ name }) => name === 'help')) {
+    return first === 'watch' ? { kind: 'help', of: 'watch' } : { kind: 'help' };
+  }
   if (given.some(({ name }) => name === 'version')) return { kind: 'version' };
 
   const strays = given.filter(({ name, value }) => !isFlag(name) && value === undefined);
@@ -44,6 +50,10 @@ export function parseCommand(args: readonly string[], env: Environment): Command
     const isBehindStray = strays.some(({ index }) => index === token.index - 1);
     return isBehindStray && !COMMANDS.includes(token.value) ? [] : [token.value];
   });
+  if (command === 'watch') {
+    const settings = parseWatch(args, env, problems = []);
+    return problems.length === 0 ? { kind: 'watch', settings } : { kind: 'mistaken', problems };
+  }
   if (command === undefined || !COMMANDS.includes(command)) {
     const got = command === undefined ? 'nothing' : printed(command);
     problems.push(`command: got ${got}, expected one of ${COMMANDS.join(', ')}`);
@@ -95,8 +105,9 @@ function withoutValueless(args: readonly string[], problems: string[]): string[]
   });
 }
 
-/** The text of `--help`. */
-export function helpText(version: string): string {
+/** The text of `--help`, or of `watch --help`. */
+export function helpText(version: string, of?: 'watch'): string {
+  if (of === 'watch') return WATCH_HELP;
   const rows = OPTIONS.map(({ flag, help, defaultText }) => {
     return `  ${`--${flag}`.padEnd(20)} ${help} (default: ${defaultText})`;
   });
@@ -104,6 +115,7 @@ export function helpText(version: string): string {
     `runcast ${version}: live Server-Sent-Events streams in front of a run API`,
     '',
     'usage: runcast serve [options]',
+    '       runcast watch RUN_ID|URL [options] (runcast watch --help lists them)',
     '       runcast --help | --version',
     '',
     'options; each may also be given as RUNCAST_<FLAG>, as in RUNCAST_POLL_INTERVAL=2s:',

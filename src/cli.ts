@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 /**
  * The program: arguments, signals, what is printed and the exit code. Together with `cluster/`
- * the only place that knows the process. Exit codes: 0 done, 1 could not run, 2 bad usage.
+ * the only place that knows the process. Exit codes: 0 done, 1 could not run, 2 bad usage; those of
+ * `watch` are its own.
  */
 
 import { helpText, parseCommand } from './arguments.ts';
+import type { WatchSettings } from './client/watch-command.ts';
 import { socketBudget } from './cluster/descriptors.ts';
 import { keepHeapSmall } from './cluster/heap.ts';
 import type { Primary } from './cluster/primary.ts';
@@ -21,6 +23,8 @@ import { MAX_SOCKETS } from './source/upstream.ts';
 
 /** Of a second signal, which ends it now: 128 and the number of the signal, as shells have it. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
+/** The same of SIGPIPE: whoever read the output is gone. */
+const EXIT_PIPE = 141;
 
 async function main(): Promise<void> {
   // Whoever read our output may be gone; that must not end the streams.
@@ -28,7 +32,7 @@ async function main(): Promise<void> {
   const command = parseCommand(process.argv.slice(2), process.env);
   switch (command.kind) {
     case 'help':
-      process.stdout.write(helpText(VERSION));
+      process.stdout.write(helpText(VERSION, command.of));
       return;
     case 'version':
       process.stdout.write(`${VERSION}\n`);
@@ -37,6 +41,9 @@ async function main(): Promise<void> {
       for (const problem of command.problems) process.stderr.write(`runcast: ${problem}\n`);
       process.stderr.write('runcast --help lists the options\n');
       process.exitCode = 2;
+      return;
+    case 'watch':
+      process.exitCode = await watch(command.settings);
       return;
     case 'serve': {
       const { settings } = command;
@@ -51,6 +58,27 @@ async function main(): Promise<void> {
       });
     }
   }
+}
+
+async function watch(settings: WatchSettings): Promise<number> {
+  const { watchCommand } = await import('./client/watch-command.ts');
+  const { env, stdout, stderr } = process;
+  const abort = new AbortController();
+  let code: number | undefined;
+  const stop = (as: number) => (): void => {
+    code ??= as;
+    abort.abort();
+  };
+  for (const [signal, as] of Object.entries(EXIT_CODES)) process.once(signal, stop(as));
+  // `| head` has seen enough.
+  stdout.on('error', stop(EXIT_PIPE));
+  const isDumb = env['TERM'] === 'dumb';
+  const hasColor = !env['NO_COLOR'];
+  const end = await watchCommand(settings, {
+    stdout: isDumb ? { write: (text) => stdout.write(text) } : stdout,
+    stderr, hasColor, clock: systemClock, signal: abort.signal,
+  });
+  return code ?? end;
 }
 
 async function serve(given: Settings, log: Logger): Promise<void> {

@@ -1,0 +1,132 @@
+/**
+ * A run as lines of a terminal: one for the whole, one a node. Pure: what it shows of time it is
+ * given. All of upstream's text goes through `harmless`.
+ */
+
+import type { RunOutput, RunState } from './events.ts';
+import { columnsOf, cutTo, fitTo, harmless } from './text.ts';
+
+/** What a picture must fit into. */
+export interface Frame {
+  readonly columns: number;
+  /** Lines at most, at least 4. */
+  readonly rows: number;
+  readonly hasColor: boolean;
+  /** Unix milliseconds. */
+  readonly wallNow: number;
+}
+
+const COLORS = { red: 31, green: 32, cyan: 36, dim: 2 };
+type Color = keyof typeof COLORS;
+
+const MARKS = {
+  completed: ['✓', 'green'], error: ['✗', 'red'], pending: ['·', 'dim'],
+} as const satisfies Record<string, readonly [string, Color]>;
+
+const MAX_LABEL = 24;
+const MAX_BAR = 16;
+
+/** The lines, without line breaks. `note` stands last, where there is one. */
+export function pictureOf(runId: string, run: RunState, frame: Frame, note = ''): string[] {
+  const { columns, rows, hasColor } = frame;
+  const paint = (color: Color, text: string): string =>
+    (hasColor && text !== '' ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text);
+  const status = harmless(run.status);
+  const percent = percentOf(run);
+  const shown = percent === undefined ? '' : `${percent} %`;
+  const facts = [status, shown, elapsed(run, frame.wallNow)];
+  const head = cutTo(columns, [harmless(runId), ...facts].filter(Boolean).join('  '));
+  const outputs = outputsOf(run);
+  const labels = outputs.map((output) => labelOf(output));
+  const labelColumns = Math.min(
+    MAX_LABEL, Math.floor(columns / 3), Math.max(0, ...labels.map((label) => columnsOf(label))),
+  );
+  const barColumns = Math.max(0, Math.min(MAX_BAR, Math.floor((columns - labelColumns - 4) / 3)));
+  const lines = outputs.map((output, i) => {
+    const [mark, color] = markOf(output);
+    const label = fitTo(labelColumns, labels[i] ?? '');
+    const bar = barOf(nodePercent(output), barColumns);
+    const left = columns - labelColumns - barColumns - 6;
+    const told = left < 4 ? '' : cutTo(left, detailOf(output));
+    return `${paint(color, mark)} ${label}  ${paint(color, bar)}  ${told}`.trimEnd();
+  });
+  const error = harmless(run.errorMessage);
+  const last = [
+    ...error === '' ? [] : [paint('red', cutTo(columns, error))],
+    ...note === '' ? [] : [paint('dim', cutTo(columns, harmless(note)))],
+  ];
+  const wholeColumns = Math.min(columns, labelColumns + barColumns + 4);
+  const whole = paint('cyan', barOf(percent, wholeColumns));
+  const room = rows - 2 - last.length;
+  const nodes = within(room, columns, lines, outputs);
+  return [head, ...percent === undefined ? [] : [whole], ...nodes, ...last];
+}
+
+/** Where there is not room for all, those that are done are left out first. */
+function within(
+  room: number, columns: number, lines: string[], outputs: readonly RunOutput[],
+): string[] {
+  if (lines.length <= room) return lines;
+  const open = lines.filter((_, i) => outputs[i]?.status !== 'completed');
+  const shown = open.slice(0, Math.max(0, room - 1));
+  return [...shown, cutTo(columns, `… and ${lines.length - shown.length} more`)];
+}
+
+/** How far the run is, 0 to 100, if it says so. */
+export function percentOf({ progress }: RunState): number | undefined {
+  return percentIn(progress?.percentComplete);
+}
+
+/** The run's outputs, whatever upstream put there. */
+export function outputsOf({ outputs }: RunState): readonly RunOutput[] {
+  const all: unknown = outputs;
+  if (!Array.isArray(all)) return [];
+  return all.filter((each): each is RunOutput => typeof each === 'object' && each !== null);
+}
+
+/** What a node is called. */
+export function labelOf({ label, id }: RunOutput): string {
+  const name = [label, id].find((each) => typeof each === 'string' && each !== '');
+  return harmless(name ?? 'output');
+}
+
+/** What has come of it, in a line: its error or its value. */
+export function detailOf({ type, value, error }: RunOutput): string {
+  if (typeof error === 'string' && error !== '') return harmless(error);
+  if (value === null || value === undefined) return '';
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const kind = typeof type === 'string' && type !== 'text' ? `${type}  ` : '';
+  // A picture in the text itself says nothing to anybody.
+  return harmless(kind + text.replace(/^(data:[^,]{0,100},).*$/s, '$1…'));
+}
+
+/** `0:12` from its start to its end, or until now; empty where it says nothing of that. */
+export function elapsed(run: RunState, wallNow: number): string {
+  const [from, to] = [run.startedAt ?? run.createdAt, run.completedAt].map((text) =>
+    Date.parse(String(text)));
+  if (from === undefined || to === undefined || Number.isNaN(from)) return '';
+  const seconds = Math.max(0, Math.floor(((Number.isNaN(to) ? wallNow : to) - from) / 1000));
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+}
+
+function markOf({ status }: RunOutput): (typeof MARKS)[keyof typeof MARKS] {
+  return status === 'completed' || status === 'error' ? MARKS[status] : MARKS.pending;
+}
+
+/** Its own, where it has one; else all or nothing. */
+function nodePercent(output: RunOutput): number {
+  const { status, progress } = output;
+  if (status === 'completed' || status === 'error') return 100;
+  const nested = (progress as { percentComplete?: unknown } | null | undefined)?.percentComplete;
+  return percentIn(output['percentComplete']) ?? percentIn(nested) ?? percentIn(progress) ?? 0;
+}
+
+function percentIn(value: unknown): number | undefined {
+  if (typeof value !== 'number' || !Number.isFinite(value)) return undefined;
+  return Math.min(100, Math.max(0, Math.floor(value)));
+}
+
+function barOf(percent: number | undefined, columns: number): string {
+  const full = Math.floor((columns * (percent ?? 0)) / 100);
+  return '█'.repeat(full) + '░'.repeat(columns - full);
+}

@@ -1,0 +1,167 @@
+/**
+ * How `runcast watch` shows a run: as a picture that changes in its place, as plain lines, or as
+ * JSON for scripts. Each is told of the same things; none knows the process.
+ */
+
+import type { Clock, Timer } from '../core/clock.ts';
+import type { RunEvent, RunState } from './events.ts';
+import { detailOf, labelOf, outputsOf, percentOf, pictureOf } from './picture.ts';
+import { cutTo, harmless, harmlessJson } from './text.ts';
+
+/** A terminal, or whatever stdout and stderr are. */
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  /** Of a terminal. */
+  readonly columns?: number;
+  readonly rows?: number;
+}
+
+/** Who is told what becomes of a run. */
+export interface Reporter {
+  event(event: RunEvent): void;
+  /** Of the connection; empty when that is well again. */
+  note(text: string): void;
+  /** However it ended: the terminal is as it was. */
+  close(): void;
+}
+
+/** A redraw: often enough for a clock. */
+const TICK_MS = 1_000;
+const MAX_PLAIN_COLUMNS = 200;
+
+/** No cursor, and no lines that wrap: then it is known where each of them is. */
+const ENTER = '\x1b[?25l\x1b[?7l';
+const LEAVE = '\x1b[?7h\x1b[?25h';
+
+/** A picture in its place on a terminal. */
+export class PictureReporter implements Reporter {
+  readonly #out: Output;
+  readonly #hasColor: boolean;
+  readonly #clock: Clock;
+  #run: readonly [runId: string, state: RunState] | undefined;
+  #note = 'connecting';
+  #lines = 0;
+  #timer: Timer | undefined;
+
+  constructor(out: Output, hasColor: boolean, clock: Clock) {
+    this.#out = out;
+    this.#hasColor = hasColor;
+    this.#clock = clock;
+    out.write(ENTER);
+    this.#draw();
+    this.#tick();
+  }
+
+  event(event: RunEvent): void {
+    if (event.type === 'lost') return;
+    this.#run = [event.runId, event.data];
+    this.#draw();
+  }
+
+  note(text: string): void {
+    this.#note = text;
+    this.#draw();
+  }
+
+  close(): void {
+    if (this.#timer === undefined) return;
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#note = '';
+    this.#draw();
+    this.#out.write(LEAVE);
+  }
+
+  #tick(): void {
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#draw();
+      this.#tick();
+    }, TICK_MS);
+  }
+
+  #draw(): void {
+    const { columns = 80, rows = 24 } = this.#out;
+    const frame = {
+      // A terminal that does not know its size says 0.
+      columns: (columns || 80) - 1, rows: Math.max(4, (rows || 24) - 1),
+      hasColor: this.#hasColor, wallNow: this.#clock.wallNow(),
+    };
+    const lines = this.#run === undefined
+      ? [cutTo(frame.columns, harmless(this.#note))].filter(Boolean)
+      : pictureOf(...this.#run, frame, this.#note);
+    const up = this.#lines === 0 ? '' : `\x1b[${this.#lines}A`;
+    this.#out.write(`${up}\r${lines.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
+    this.#lines = lines.length;
+  }
+}
+
+/** A line for each thing that changed. */
+export class LineReporter implements Reporter {
+  readonly #out: Output;
+  readonly #err: Output;
+  readonly #told = new Map<string, string>();
+
+  constructor(out: Output, err: Output) {
+    this.#out = out;
+    this.#err = err;
+  }
+
+  event(event: RunEvent): void {
+    if (event.type === 'lost') return;
+    const { data, runId } = event;
+    outputsOf(data).forEach((output, i) => {
+      const status = output.status ?? '';
+      if (status === 'pending') return;
+      this.#tell(`output ${i}`, [labelOf(output), status, detailOf(output)].join(' '), runId);
+    });
+    const percent = percentOf(data);
+    const told = [data.status, ...percent === undefined ? [] : [`${percent} %`]].join(' ');
+    const error = typeof data.errorMessage === 'string' ? `: ${data.errorMessage}` : '';
+    this.#tell('run', told + error, runId);
+  }
+
+  note(text: string): void {
+    if (text !== '') this.#err.write(`runcast: ${harmless(text)}\n`);
+  }
+
+  close(): void {
+    // Nothing is held back.
+  }
+
+  #tell(what: string, text: string, runId: string): void {
+    if (this.#told.get(what) === text) return;
+    this.#told.set(what, text);
+    const line = harmless(`${runId} ${text}`).trimEnd();
+    this.#out.write(`${cutTo(MAX_PLAIN_COLUMNS, line)}\n`);
+  }
+}
+
+/** `{"type","runId","id","data"}` a line: upstream's own JSON, no number rounded. */
+export class JsonReporter implements Reporter {
+  readonly #out: Output;
+  readonly #err: Output;
+
+  constructor(out: Output, err: Output) {
+    this.#out = out;
+    this.#err = err;
+  }
+
+  event(event: RunEvent): void {
+    if (event.type === 'lost') {
+      this.#out.write(`${harmlessJson(JSON.stringify(event))}\n`);
+      return;
+    }
+    const { type, runId, id, json } = event;
+    const head = JSON.stringify({ type, runId, id }).slice(0, -1);
+    this.#out.write(`${harmlessJson(`${head},"data":${json}}`)}\n`);
+  }
+
+  note(text: string): void {
+    if (text !== '') this.#err.write(`runcast: ${harmless(text)}\n`);
+  }
+
+  close(): void {
+    // Nothing is held back.
+  }
+}

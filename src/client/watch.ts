@@ -1,0 +1,230 @@
+/**
+ * The state of a watch between its connections: what was told, what it is resumed from, when to
+ * connect again and when there is nothing more to do.
+ */
+
+import { backoffMs } from '../core/backoff.ts';
+import type { Clock } from '../core/clock.ts';
+import type { SseEvent } from '../core/sse-parser.ts';
+import { Connection } from './connection.ts';
+import type { End } from './connection.ts';
+import { WatchError } from './events.ts';
+import type { Reconnect, RunEvent, RunState, WatchOptions } from './events.ts';
+
+const IDLE_TIMEOUT_MS = 45_000;
+const MAX_EVENT_BYTES = 16 * 1024 ** 2;
+/** Where nothing says when to come back; the gateway itself says 2 to 5 s. */
+const RETRY_MS = [2_000, 5_000] as const;
+/** A new try after one that failed, at the earliest. */
+const MIN_DELAY_MS = 250;
+/**
+ * A `retry` above it is not obeyed: it is for those who come back after the end, and it stands
+ * before the event that is the end, which may have been cut off.
+ */
+const MAX_RETRY_MS = 3_600_000;
+
+/** A connection that ended, and not for good. */
+type Passing = Extract<End, { detail: string }> | { readonly kind: 'timeout'; detail: string };
+
+/** One iterator's worth. */
+export class Watch {
+  readonly #url: URL;
+  readonly #options: WatchOptions;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #isSingle: boolean;
+  /** Runs that are not over. */
+  readonly #open: Set<string>;
+  /** What was told last of each. */
+  readonly #told = new Map<string, string>();
+  #lastEventId: string;
+  /** There was a stream: what is refused from now on was lost. */
+  #wasOpen = false;
+  #isTimeout = false;
+  #failures = 0;
+  #heardAt: number;
+
+  constructor(
+    url: URL, runIds: readonly string[], options: WatchOptions, clock: Clock,
+    random: () => number,
+  ) {
+    this.#url = url;
+    this.#open = new Set(runIds);
+    this.#isSingle = !url.searchParams.has('runId');
+    this.#options = options;
+    this.#clock = clock;
+    this.#random = random;
+    this.#lastEventId = options.lastEventId ?? '';
+    this.#heardAt = clock.now();
+  }
+
+  async *events(): AsyncGenerator<RunEvent, void, undefined> {
+    const { signal } = this.#options;
+    while (this.#open.size > 0 && signal?.aborted !== true) {
+      const connection = await this.#connect();
+      const end = yield* this.#through(connection);
+      if (end.kind === 'over' || end.kind === 'aborted' || this.#open.size === 0) return;
+      if (end.kind !== 'denied') {
+        await this.#pause(end, connection.retryMs);
+        continue;
+      }
+      const { code, error, requestId } = end;
+      if (!this.#wasOpen) throw new WatchError(error, end);
+      // What stands before the gateway may answer in its place while that starts again.
+      if (!end.isOurs) {
+        await this.#pause({ ...end, kind: 'refused', detail: error, retryAfterMs: undefined });
+        continue;
+      }
+      for (const runId of this.#open) {
+        const id = this.#lastEventId;
+        yield { type: 'lost', runId, id, code, errorMessage: error, requestId };
+      }
+      return;
+    }
+  }
+
+  async #connect(): Promise<Connection> {
+    const { apiKey, signal, ticket, idleTimeoutMs, maxEventBytes, onOpen } = this.#options;
+    const url = new URL(this.#url);
+    const headers: Record<string, string> = { accept: 'text/event-stream' };
+    const tickets = typeof ticket === 'function' ? await ticket() : ticket ?? [];
+    for (const each of [tickets].flat()) url.searchParams.append('ticket', each);
+    if (apiKey !== undefined) headers['x-api-key'] = plain(apiKey);
+    const lastEventId = this.#lastEventId;
+    if (lastEventId !== '') {
+      // A header of one's own costs a preflight across origins; with a key there is one anyway.
+      if (apiKey === undefined) url.searchParams.set('lastEventId', lastEventId);
+      else headers['last-event-id'] = lastEventId;
+    }
+    return new Connection({
+      url, headers, signal, clock: this.#clock,
+      idleTimeoutMs: idleTimeoutMs ?? IDLE_TIMEOUT_MS,
+      maxEventBytes: maxEventBytes ?? MAX_EVENT_BYTES,
+      onOpen: (requestId) => {
+        this.#wasOpen = true;
+        onOpen?.({ lastEventId, requestId });
+      },
+    });
+  }
+
+  /** Everything that one connection tells, and how it ended. */
+  async *#through(connection: Connection): AsyncGenerator<RunEvent, End | Passing, undefined> {
+    this.#failures++;
+    this.#isTimeout = false;
+    const events = connection.events();
+    try {
+      for (;;) {
+        const part = await events.next();
+        if (part.done === true) {
+          return this.#isTimeout ? { kind: 'timeout', detail: 'the stream was old' } : part.value;
+        }
+        const told = this.#hear(part.value);
+        if (told === 'broken') return { kind: 'broken', detail: 'an event is no JSON of a run' };
+        // Of what has come already nothing is told to whoever wants no more.
+        if (this.#options.signal?.aborted === true) return { kind: 'aborted' };
+        if (told !== undefined) yield told;
+        if (this.#open.size === 0) return { kind: 'over' };
+      }
+    } finally {
+      await events.return({ kind: 'aborted' });
+    }
+  }
+
+  /** What is to be told of an event, if anything. */
+  #hear(event: SseEvent): RunEvent | 'broken' | undefined {
+    const { type, data: json, id } = event;
+    const isState = type === 'progress' || type === 'complete' || type === 'error';
+    const data = isState ? objectOf(json) : undefined;
+    if (isState && data === undefined) return 'broken';
+    this.#failures = 0;
+    this.#heardAt = this.#clock.now();
+    if (type === 'ping') this.#options.onPing?.(Number(json));
+    if (type === 'timeout') this.#isTimeout = true;
+    if (!isState || data === undefined) return undefined;
+    this.#lastEventId = id;
+    const [only = ''] = this.#isSingle ? this.#open : [];
+    const told = typeof data['runId'] === 'string' ? data['runId'] : only;
+    const runId = this.#isSingle ? only : told;
+    if (!this.#open.has(runId)) return undefined;
+    if (type !== 'progress') this.#open.delete(runId);
+    // Not sent again where ids are understood; and where they are not, not told again.
+    const { told: before, now } = { told: this.#told.get(runId), now: type + json };
+    this.#told.set(runId, now);
+    if (before === now) return undefined;
+    if (type === 'error' && isLoss(data)) {
+      const { code, errorMessage, requestId } = data;
+      return { type: 'lost', runId: told, id, code, errorMessage, requestId };
+    }
+    return { type, runId: told, id, data, json };
+  }
+
+  /** Until the next try; throws if that comes too late. */
+  async #pause(end: Passing, retryMs?: number): Promise<void> {
+    const { giveUpAfterMs = Infinity, onReconnect, signal } = this.#options;
+    const { kind: reason, detail } = end;
+    const status = end.kind === 'refused' ? end.status : undefined;
+    const delayMs = this.#delayMs(end, retryMs);
+    if (this.#clock.now() + delayMs - this.#heardAt > giveUpAfterMs) {
+      throw new WatchError(`Gave up: ${detail}`, { code: 'GAVE_UP', status: status ?? 0 });
+    }
+    const reconnect: Reconnect = {
+      reason, detail, failures: this.#failures, delayMs, lastEventId: this.#lastEventId,
+    };
+    onReconnect?.(status === undefined ? reconnect : { ...reconnect, status });
+    await this.#sleep(delayMs, signal);
+  }
+
+  #delayMs(end: Passing, saidMs: number | undefined): number {
+    if (end.kind === 'timeout') return this.#random() * 1_000;
+    const retryMs = saidMs !== undefined && saidMs <= MAX_RETRY_MS ? saidMs : undefined;
+    if (end.kind === 'refused' && retryMs !== undefined) return retryMs;
+    const retryAfterMs = end.kind === 'refused' ? end.retryAfterMs : undefined;
+    const [from, to] = RETRY_MS;
+    if (this.#failures === 0) return retryMs ?? from + this.#random() * (to - from);
+    return backoffMs(this.#failures, retryMs ?? MIN_DELAY_MS, retryAfterMs, this.#random);
+  }
+
+  #sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal?.aborted === true) return resolve();
+      const onAbort = (): void => {
+        this.#clock.clearTimeout(timer);
+        resolve();
+      };
+      const timer = this.#clock.setTimeout(() => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      }, ms);
+      signal?.addEventListener('abort', onAbort);
+    });
+  }
+}
+
+/** Whatever the engine would say of a key that is none repeats it. */
+function plain(apiKey: string): string {
+  if (/^[\x20-\x7e]*$/.test(apiKey)) return apiKey;
+  throw new WatchError('The API key is not valid', { code: 'AUTH_INVALID_KEY' });
+}
+
+function objectOf(json: string): RunState | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+    return isObject ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+interface Loss {
+  readonly code: string;
+  readonly errorMessage: string;
+  readonly requestId: string;
+}
+
+/** What the gateway says itself, and no state of the run: that has no `requestId` beside a code. */
+function isLoss(data: RunState): data is RunState & Loss {
+  const { code, errorMessage, requestId, status } = data as Record<string, unknown>;
+  const texts = [code, errorMessage, requestId];
+  return status === undefined && texts.every((text) => typeof text === 'string');
+}

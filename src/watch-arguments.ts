@@ -1,0 +1,87 @@
+/** The arguments of `runcast watch` into what to watch, or into every mistake there is. Pure. */
+
+import { parseArgs } from 'node:util';
+
+import type { WatchSettings } from './client/watch-command.ts';
+import { duration, origin } from './option-kinds.ts';
+
+const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
+const URL_KIND = origin();
+const PATIENCE = duration(1, 86_400_000);
+
+/** The text of `watch --help`. */
+export const WATCH_HELP = `runcast watch: a run's state as it changes, until it is over
+
+usage: runcast watch RUN_ID|URL [options]
+
+RUN_ID is looked up at --url; URL is that of a run or of its stream.
+
+options; but for --json each may also be given as RUNCAST_<FLAG>:
+  --api-key            the key; RUNCAST_API_KEY is safer: arguments show in lists of processes
+  --url                where the gateway is (default: http://127.0.0.1:8080)
+  --give-up            stop after so long without a word from the gateway (default: 1m)
+  --json               every event as a line of JSON, for scripts
+
+A terminal gets a picture (colours off with NO_COLOR), a pipe gets lines.
+exit code: 0 complete, 1 failed or cancelled, 2 bad usage, 3 could not follow, 130 Ctrl-C
+`;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** `problems` gets every mistake; what is returned is then of no use. */
+export function parseWatch(
+  args: readonly string[], env: Environment, problems: string[],
+): WatchSettings {
+  // Not strict: its first mistake would be the only one reported.
+  const { tokens } = parseArgs({
+    args: [...args], strict: false, allowPositionals: true, tokens: true,
+    options: {
+      'url': { type: 'string' }, 'api-key': { type: 'string' }, 'give-up': { type: 'string' },
+      'json': { type: 'boolean' },
+    },
+  });
+  const values: Record<string, string | undefined> = {
+    'url': env['RUNCAST_URL'], 'api-key': env['RUNCAST_API_KEY'],
+    'give-up': env['RUNCAST_GIVE_UP'],
+  };
+  let json = false;
+  for (const token of tokens) {
+    if (token.kind !== 'option') continue;
+    const { name, rawName, value } = token;
+    if (name === 'json' && value === undefined) json = true;
+    else if (!(name in values)) problems.push(`${rawName}: no such option`);
+    else if (value !== undefined && !value.startsWith('--')) values[name] = value;
+    else problems.push(`${rawName}: got no value`);
+  }
+  const positionals = tokens.flatMap((token) => (token.kind === 'positional' ? [token.value] : []));
+  const [, target, ...others] = positionals;
+  for (const other of others) problems.push(`${JSON.stringify(other)}: no such argument`);
+
+  const base = URL_KIND.parse(values['url'] || 'http://127.0.0.1:8080');
+  if (base === undefined) problems.push(`--url: expected ${URL_KIND.expected}`);
+  const giveUpAfterMs = PATIENCE.parse(values['give-up'] || '1m');
+  if (giveUpAfterMs === undefined) problems.push(`--give-up: expected ${PATIENCE.expected}`);
+  const url = streamUrl(target, base ?? '');
+  if (url === undefined) problems.push('watch: expected a run id, or the URL of a run');
+  const apiKey = values['api-key'] || undefined;
+  const hasTicket = url !== undefined && new URL(url).searchParams.has('ticket');
+  if (url !== undefined && apiKey === undefined && !hasTicket) {
+    problems.push('no key: set RUNCAST_API_KEY, or use --api-key');
+  }
+  return { url: url ?? '', apiKey, json, giveUpAfterMs: giveUpAfterMs ?? 0 };
+}
+
+/** Of a run's id or URL; undefined where it is neither. */
+function streamUrl(target: string | undefined, base: string): string | undefined {
+  if (target === undefined) return undefined;
+  if (RUN_ID.test(target)) {
+    return base === '' ? undefined : `${base.replace(/\/+$/, '')}/v1/runs/${target}/stream`;
+  }
+  if (!/^https?:\/\//i.test(target) || !URL.canParse(target)) return undefined;
+  const url = new URL(target);
+  if (url.username !== '' || url.password !== '') return undefined;
+  const [, path] = /^(.*\/v1\/runs\/[^/]+)(?:\/stream)?\/?$/.exec(url.pathname) ?? [];
+  if (path === undefined) return undefined;
+  url.pathname = `${path}/stream`;
+  return url.href;
+}

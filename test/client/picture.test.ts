@@ -1,0 +1,73 @@
+/** A run as lines of a terminal: what is there is shown, whatever upstream says and how narrow. */
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { elapsed, percentOf, pictureOf } from '../../src/client/picture.ts';
+import { columnsOf } from '../../src/client/text.ts';
+
+const wallNow = Date.parse('2026-01-01T00:01:12Z');
+const FRAME = { columns: 60, rows: 20, hasColor: false, wallNow };
+const RUN = {
+  runId: 'demo-1', status: 'running', startedAt: '2026-01-01T00:00:00Z', completedAt: null,
+  progress: { percentComplete: 50 },
+  outputs: [
+    { id: 's', label: 'Script', type: 'text', status: 'completed', value: 'A quiet\nmorning' },
+    { id: 'p', label: 'Packshot', type: 'image', status: 'completed', value: 'https://a.test/p' },
+    { id: 'c', label: 'Clip', type: 'video', status: 'error', error: 'No answer' },
+    { id: 'd', label: 'Caption', type: 'pending', status: 'pending', percentComplete: 50 },
+  ],
+};
+
+describe('a picture', () => {
+  it('has a line for the whole and a bar for each node', () => {
+    assert.deepEqual(pictureOf('demo-1', RUN, FRAME, 'cut; again in 2.0 s'), [
+      'demo-1  running  50 %  1:12',
+      '██████████████░░░░░░░░░░░░░░',
+      '✓ Script    ████████████████  A quiet morning',
+      '✓ Packshot  ████████████████  image  https://a.test/p',
+      '✗ Clip      ████████████████  No answer',
+      '· Caption   ████████░░░░░░░░',
+      'cut; again in 2.0 s',
+    ]);
+  });
+
+  it('fits into any number of columns and rows', () => {
+    const outputs = Array.from({ length: 30 }, (_, i) => ({
+      label: `日本 ${i}`, type: 'text', value: 'x'.repeat(99),
+      status: i < 28 ? 'completed' : 'pending',
+    }));
+    for (const run of [RUN, { ...RUN, outputs, errorMessage: 'no '.repeat(50) }]) {
+      for (let columns = 1; columns < 120; columns++) {
+        const lines = pictureOf('demo-1', run, { ...FRAME, columns, rows: 8 });
+        assert.ok(lines.length <= 8, `${lines.length} lines`);
+        // A mark and a label need some room; what is beyond the edge the terminal leaves out.
+        for (const line of columns < 8 ? [] : lines) {
+          assert.ok(columnsOf(line) <= columns, `${columns}: ${line}`);
+        }
+      }
+    }
+    const many = pictureOf('r', { outputs }, { ...FRAME, rows: 6 });
+    assert.equal(many.at(-1), '… and 28 more');
+  });
+
+  it('carries no instruction of upstream’s to the terminal, with colours or without', () => {
+    const evil = '\x1b[2J\u009b2J\r\n';
+    const outputs = [{ label: evil, type: evil, status: 'completed', value: evil, error: evil }];
+    const run = { status: evil, errorMessage: evil, outputs };
+    const plain = pictureOf(evil, run, FRAME, evil).join('');
+    assert.doesNotMatch(plain, /\p{Cc}/u);
+    const colored = pictureOf(evil, run, { ...FRAME, hasColor: true }, evil).join('');
+    assert.doesNotMatch(colored.replace(/\x1b\[\d+m/g, ''), /\p{Cc}/u);
+    assert.match(colored, /\x1b\[32m/);
+  });
+
+  it('stands whatever upstream puts where something else should be', () => {
+    for (const odd of [null, 7, 'x', [], {}, [null, 7, { value: { a: [1] }, label: 3, id: {} }]]) {
+      const run = { status: odd, outputs: odd, progress: odd, errorMessage: odd, startedAt: odd };
+      assert.ok(pictureOf('r', run as never, FRAME).length > 0, JSON.stringify(odd));
+    }
+    assert.equal(percentOf({ progress: { percentComplete: 250 } }), 100);
+    assert.equal(percentOf({ progress: { percentComplete: null } }), undefined);
+    assert.equal(elapsed({ createdAt: 'soon' }, 0), '');
+  });
+});
