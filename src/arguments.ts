@@ -6,12 +6,15 @@
 import { parseArgs } from 'node:util';
 
 import { GatewayError } from './core/errors.ts';
+import { parseDoctor } from './doctor/arguments.ts';
+import type { DoctorCommand } from './doctor/arguments.ts';
 import { OPTIONS, printed, settle } from './options.ts';
 import type { OptionSpec, Settings } from './options.ts';
 
 /** What the user wants of the program. */
 export type Command =
   | { readonly kind: 'serve'; readonly settings: Settings }
+  | DoctorCommand
   | { readonly kind: 'help' }
   | { readonly kind: 'version' }
   | { readonly kind: 'mistaken'; readonly problems: readonly string[] };
@@ -22,6 +25,7 @@ const COMMANDS = ['serve'];
 
 /** A flag beats `RUNCAST_<FLAG>` beats the default. */
 export function parseCommand(args: readonly string[], env: Environment): Command {
+  if (args[0] === 'doctor') return parseDoctor(args.slice(1));
   const problems: string[] = [];
   // Not strict: its first mistake would be the only one reported.
   const { tokens } = parseArgs({
@@ -46,7 +50,7 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   });
   if (command === undefined || !COMMANDS.includes(command)) {
     const got = command === undefined ? 'nothing' : printed(command);
-    problems.push(`command: got ${got}, expected one of ${COMMANDS.join(', ')}`);
+    problems.push(`command: got ${got}, expected one of ${[...COMMANDS, 'doctor'].join(', ')}`);
   }
   for (const other of others) problems.push(`${printed(other)}: no such argument`);
 
@@ -104,6 +108,7 @@ export function helpText(version: string): string {
     `runcast ${version}: live Server-Sent-Events streams in front of a run API`,
     '',
     'usage: runcast serve [options]',
+    '       runcast doctor URL [--idle 60s] [--json]',
     '       runcast --help | --version',
     '',
     'options; each may also be given as RUNCAST_<FLAG>, as in RUNCAST_POLL_INTERVAL=2s:',

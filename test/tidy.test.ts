@@ -23,13 +23,14 @@ const ARROWS: find.Arrows = {
   'index.ts': ['gateway.ts', 'options.ts', 'core'],
   cluster: ['gateway.ts', 'source', 'core', 'type options.ts'],
   'gateway.ts': ['http', 'hub', 'source', 'core', 'options.ts'],
-  'arguments.ts': ['options.ts', 'core'],
+  'arguments.ts': ['options.ts', 'core', 'doctor'],
   'options.ts': ['option-kinds.ts', 'core', 'type source', 'type hub', 'type http'],
   'option-kinds.ts': ['core'],
-  http: ['hub', 'core'],
+  http: ['hub', 'core', 'doctor'],
   hub: ['core'],
   source: ['core'],
   client: ['core'],
+  doctor: ['core'],
   demo: ['core'],
   core: [],
 };
@@ -44,7 +45,7 @@ const ONLY_THERE: readonly find.OnlyThere[] = [
     ],
   },
   {
-    what: 'outgoing sockets', where: ['source/upstream.ts', 'client/'],
+    what: 'outgoing sockets', where: ['source/upstream.ts', 'client/', 'doctor/prober.ts'],
     imported: /^node:(?:https? .*\b(?:request|get|\w*Agent)|(?:net|tls) .*(?:onnect\w*|Socket))\b/,
     code: [
       /(?<![\w$.])(?:https?\.(?:request|get|\w*Agent)|(?:net|tls|http2)\.\w*[cC]onnect\w*)\b/g,
@@ -66,7 +67,7 @@ const MAX_FILE_LINES: Readonly<Record<string, number>> = { src: 250, test: 400, 
 const MAX_FUNCTION_LINES = 70;
 const MAX_COLUMNS = 100;
 /** Of code: a cap that counts comments rewards leaving them out. */
-const MAX_SRC_LINES = 7_000;
+const MAX_SRC_LINES = 7_800;
 const MAX_MEDIAN_LINES = 120;
 
 const DEV_DEPENDENCIES = ['@types/node', 'c8', 'tsx', 'typescript'];
