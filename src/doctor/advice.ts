@@ -9,8 +9,8 @@ export type Fault =
   | { readonly kind: 'compresses' }
   | { readonly kind: 'oldHttp' }
   | { readonly kind: 'query' }
-  /** Silences as long as this are to be let through. */
-  | { readonly kind: 'cuts'; readonly idleSeconds: number }
+  /** To be let through; or pings as often as this. */
+  | { readonly kind: 'cuts'; readonly idleSeconds: number; readonly pingMs: number }
   | { readonly kind: 'requestHeader'; readonly name: string }
   | { readonly kind: 'responseHeader'; readonly name: string };
 
@@ -24,7 +24,7 @@ type Advice = { readonly [K in Fault['kind']]: (fault: Extract<Fault, { kind: K 
 
 const ADVICE = {
   'nginx': {
-    buffers: () => 'proxy_buffering off; and no `proxy_ignore_headers X-Accel-Buffering;`',
+    buffers: () => 'proxy_buffering off; proxy_http_version 1.1; and no `proxy_ignore_headers X-Accel-Buffering;`',
     compresses: () => 'gzip off; or no text/event-stream and no * in gzip_types',
     oldHttp: () => 'proxy_http_version 1.1;',
     query: () => 'proxy_pass http://runcast; (without a path of its own, it keeps the query)',
@@ -88,8 +88,8 @@ const ADVICE = {
     compresses: () => 'leave `cache-control: no-transform` answers as they are',
     oldHttp: () => 'speak HTTP/1.1 to runcast',
     query: () => 'pass the query on, and do not cache',
-    cuts: ({ idleSeconds }) => `allow ${idleSeconds} s of silence, or ping more often:`
-      + ` --ping-interval ${Math.max(1, Math.floor(idleSeconds / 4))}s at runcast`,
+    cuts: ({ idleSeconds, pingMs }) =>
+      `allow ${idleSeconds} s of silence, or --ping-interval ${pingMs}ms at runcast`,
     requestHeader: ({ name }) => `pass the request's ${name} on as it is`,
     responseHeader: ({ name }) => `pass the response's ${name} on as it is`,
   },
@@ -98,6 +98,8 @@ const ADVICE = {
 /** What can be told apart; `anything else` is advice for whatever there is. */
 export type Proxy = keyof typeof ADVICE;
 
+/** Advice that holds for each of them. */
+export const ANY_PROXY = 'anything else';
 const PROXIES = Object.keys(ADVICE) as Proxy[];
 
 /** Header, what its value looks like, and whose it is. */

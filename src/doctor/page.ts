@@ -52,7 +52,7 @@ async function main(): Promise<void> {
   checks.append(...report.checks.flatMap(show));
   const problems = report.checks.filter(({ verdict }) => verdict === 'problem').length;
   const sum = problems === 0 ? 'no problem found' : `problems: ${problems}`;
-  status.textContent = `Done: ${wayOf(report)} on the way; ${sum}`;
+  status.textContent = `Done. On the way: ${wayOf(report)}; ${sum}`;
 }
 
 await main();

@@ -12,7 +12,7 @@ export function exitCodeOf(report: Report): 0 | 1 | 3 {
 export function wayOf(report: Extract<Report, { kind: 'report' }>): string {
   const { proxies, isProxied } = report;
   if (proxies.length > 0) return proxies.join(' and ');
-  return isProxied ? 'a proxy that does not say which' : 'no proxy that can be seen';
+  return isProxied ? 'a proxy that does not say which' : 'nothing that can be seen';
 }
 
 /** A line for each check, and under it what to change. Ends with a newline. */
@@ -25,7 +25,7 @@ export function reportText(url: string, report: Report): string {
   const problems = report.checks.filter(({ verdict }) => verdict === 'problem').length;
   const sum = problems === 0 ? 'no problem found'
     : problems === 1 ? '1 problem' : `${problems} problems`;
-  const text = [`${url}: ${wayOf(report)} on the way`, '', ...lines, '', sum, ''].join('\n');
+  const text = [`${url}, on the way: ${wayOf(report)}`, '', ...lines, '', sum, ''].join('\n');
   // Some of it was said by whoever is on the way: a terminal must not obey it.
   return text.replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, '?');
 }

@@ -1,6 +1,6 @@
 /** What was seen on the way into verdicts, in words. Pure; no Node in here. */
 
-import { adviseOn, guessProxies } from './advice.ts';
+import { ANY_PROXY, adviseOn, guessProxies } from './advice.ts';
 import type { Change, Fault, Proxy } from './advice.ts';
 import { NONCE_HEADER, WATCHED_HEADERS } from './probes.ts';
 import type { Examination, Sample, StreamOutcome } from './prober.ts';
@@ -111,13 +111,15 @@ function onPace({ steady, gapMs }: Examined, proxies: readonly Proxy[]): Check {
   return onLag(name, steady, gapMs, by, faults, proxies);
 }
 
-function onPacked({ packed, gapMs, facts }: Examined, proxies: readonly Proxy[]): Check {
+function onPacked({ packed, steady, gapMs, facts }: Examined, proxies: readonly Proxy[]): Check {
   const name = 'compression';
   if (!facts.compress) return ok(name, 'off at runcast');
   if (packed.kind === 'refused') return unknown(name, packed.reason);
   const isPacked = packed.head['content-encoding'] !== undefined;
   const by = isPacked ? '; compressed' : '; not compressed';
-  const faults = [{ kind: 'buffers' }, { kind: 'compresses' }] as const;
+  // What holds back plain streams as well is advised on there.
+  const faults = steady.kind === 'streamed' && isHeldBack(steady, gapMs)
+    ? [] : [{ kind: 'buffers' }, { kind: 'compresses' }] as const;
   return onLag(name, packed, gapMs, by, faults, proxies);
 }
 
@@ -127,18 +129,25 @@ function onLag(
 ): Check {
   const { samples, end } = outcome;
   const lagMs = lagOf(samples);
-  const lastMs = samples.at(-1)?.sentMs ?? 0;
   const late = `events come up to ${seconds(lagMs)} late${addition}`;
   // Held back until it was cut, none may have come at all.
   if (samples.length === 0) {
     return problem(name, `no event came before the stream was ${end}`, faults, proxies);
   }
-  if (lagMs > gapMs * USUAL_GAPS && lagMs >= lastMs / 2) {
+  if (isHeldBack(outcome, gapMs)) {
     return problem(name, `${late}: something holds them back`, faults, proxies);
   }
-  if (end !== 'whole') return unknown(name, `the stream was ${end} after ${lastMs} ms`);
+  if (end !== 'whole') {
+    return unknown(name, `the stream was ${end} after ${seconds(outcome.endedMs)}`);
+  }
   if (lagMs > gapMs * USUAL_GAPS) return unknown(name, `${late}: a slow line, or a small buffer`);
   return ok(name, `each event comes by itself, at most ${seconds(lagMs)} late${addition}`);
+}
+
+/** A stall delays a few events; what is held back is late by much of the stream's length. */
+function isHeldBack({ samples }: Streamed, gapMs: number): boolean {
+  const lagMs = lagOf(samples);
+  return lagMs > gapMs * USUAL_GAPS && lagMs >= (samples.at(-1)?.sentMs ?? 0) / 2;
 }
 
 function onIdle({ idle, idleMs }: Examined, proxies: readonly Proxy[]): Check {
@@ -150,7 +159,9 @@ function onIdle({ idle, idleMs }: Examined, proxies: readonly Proxy[]): Check {
   const idleSeconds = Math.ceil(idleMs / 1000) * SPARE;
   const how = end === 'cut' ? 'the connection is cut' : 'nothing comes any more';
   const finding = `${how} after ${seconds(afterMs)} of ${seconds(idleMs)} without an event`;
-  return problem(name, finding, [{ kind: 'cuts', idleSeconds }], proxies);
+  const fault = { kind: 'cuts', idleSeconds, pingMs: Math.max(1, Math.floor(afterMs / 2)) } as const;
+  // The one that is known need not be the one that cuts: pings help against all of them.
+  return problem(name, finding, [fault], proxies.length > 0 ? [...proxies, ANY_PROXY] : []);
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
