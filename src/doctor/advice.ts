@@ -24,7 +24,9 @@ type Advice = { readonly [K in Fault['kind']]: (fault: Extract<Fault, { kind: K 
 
 const ADVICE = {
   'nginx': {
-    buffers: () => 'proxy_buffering off; proxy_http_version 1.1; and no `proxy_ignore_headers X-Accel-Buffering;`',
+    buffers: () =>
+      'proxy_buffering off; proxy_http_version 1.1;'
+      + ' and no `proxy_ignore_headers X-Accel-Buffering;`',
     compresses: () => 'gzip off; or no text/event-stream and no * in gzip_types',
     oldHttp: () => 'proxy_http_version 1.1;',
     query: () => 'proxy_pass http://runcast; (without a path of its own, it keeps the query)',
@@ -88,8 +90,10 @@ const ADVICE = {
     compresses: () => 'leave `cache-control: no-transform` answers as they are',
     oldHttp: () => 'speak HTTP/1.1 to runcast',
     query: () => 'pass the query on, and do not cache',
-    cuts: ({ idleSeconds, pingMs }) =>
-      `allow ${idleSeconds} s of silence, or --ping-interval ${pingMs}ms at runcast`,
+    cuts: ({ idleSeconds, pingMs }) => {
+      const ping = pingMs < 1000 ? `${pingMs}ms` : `${Math.floor(pingMs / 1000)}s`;
+      return `allow ${idleSeconds} s of silence, or --ping-interval ${ping} at runcast`;
+    },
     requestHeader: ({ name }) => `pass the request's ${name} on as it is`,
     responseHeader: ({ name }) => `pass the response's ${name} on as it is`,
   },

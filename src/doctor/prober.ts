@@ -141,9 +141,9 @@ async function stream(
       if (events.some(({ type }) => type === 'done')) return over('whole');
     }
     return over('cut');
-  } catch (error) {
-    if (limit.isOver) return over('stalled');
-    return samples.length > 0 ? over('cut') : { kind: 'refused', reason: reasonOf(error) };
+  } catch {
+    // Browsers tell of a head only once something of the body has come.
+    return over(limit.isOver ? 'stalled' : 'cut');
   } finally {
     limit.clear();
   }

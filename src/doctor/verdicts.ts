@@ -80,6 +80,7 @@ function onResponse({ steady, nonce }: Examined, proxies: readonly Proxy[]): Che
   const name = 'response headers';
   if (steady.kind === 'refused') return unknown(name, steady.reason);
   const { head } = steady;
+  if (Object.keys(head).length === 0) return unknown(name, `no head came: it was ${steady.end}`);
   const kept: readonly (readonly [header: string, isKept: boolean])[] = [
     ['content-type', /^text\/event-stream\b/i.test(head['content-type'] ?? '')],
     // nginx takes x-accel-buffering for itself, as it should.
@@ -117,9 +118,10 @@ function onPacked({ packed, steady, gapMs, facts }: Examined, proxies: readonly 
   if (packed.kind === 'refused') return unknown(name, packed.reason);
   const isPacked = packed.head['content-encoding'] !== undefined;
   const by = isPacked ? '; compressed' : '; not compressed';
-  // What holds back plain streams as well is advised on there.
-  const faults = steady.kind === 'streamed' && isHeldBack(steady, gapMs)
-    ? [] : [{ kind: 'buffers' }, { kind: 'compresses' }] as const;
+  if (steady.kind === 'streamed' && isHeldBack(steady, gapMs) && isHeldBack(packed, gapMs)) {
+    return unknown(name, 'held back, as streams are that are not compressed');
+  }
+  const faults = [{ kind: 'buffers' }, { kind: 'compresses' }] as const;
   return onLag(name, packed, gapMs, by, faults, proxies);
 }
 
@@ -159,7 +161,8 @@ function onIdle({ idle, idleMs }: Examined, proxies: readonly Proxy[]): Check {
   const idleSeconds = Math.ceil(idleMs / 1000) * SPARE;
   const how = end === 'cut' ? 'the connection is cut' : 'nothing comes any more';
   const finding = `${how} after ${seconds(afterMs)} of ${seconds(idleMs)} without an event`;
-  const fault = { kind: 'cuts', idleSeconds, pingMs: Math.max(1, Math.floor(afterMs / 2)) } as const;
+  const pingMs = Math.max(1, Math.floor(afterMs / 2));
+  const fault = { kind: 'cuts', idleSeconds, pingMs } as const;
   // The one that is known need not be the one that cuts: pings help against all of them.
   return problem(name, finding, [fault], proxies.length > 0 ? [...proxies, ANY_PROXY] : []);
 }

@@ -102,7 +102,7 @@ describe('buffering', () => {
   it('of compressed streams only is advised on there, and else once', () => {
     assert.equal(checkOf('compression', { packed: held }).verdict, 'problem');
     assert.notDeepEqual(checkOf('compression', { packed: held }).changes, []);
-    assert.deepEqual(checkOf('compression', { packed: held, steady: held }).changes, []);
+    assert.equal(checkOf('compression', { packed: held, steady: held }).verdict, 'unknown');
   });
 
   it('by a proxy that compresses has a line for that as well', () => {
@@ -123,7 +123,7 @@ describe('silence', () => {
     assert.match(check.finding, /cut after 10\.0 s of 15\.0 s/);
     assert.deepEqual(check.changes.map(({ proxy }) => proxy), ['nginx', 'anything else']);
     assert.equal(check.changes[0]?.change, 'proxy_read_timeout 60s;');
-    assert.match(check.changes[1]?.change ?? '', /--ping-interval 5000ms/);
+    assert.match(check.changes[1]?.change ?? '', /--ping-interval 5s /);
   });
 
   it('that ends in nothing at all is a problem as well', () => {
@@ -219,7 +219,9 @@ describe('the arguments of doctor', () => {
     if (command.kind !== 'mistaken') return assert.fail(command.kind);
     assert.equal(command.problems.length, 4);
     assert.ok(!command.problems.join().includes('hush'));
-    for (const args of [[], ['ftp://a.test'], ['a.test'], ['http://a.test?x'], ['http://a', '--idle']]) {
+    for (const args of [
+      [], ['ftp://a.test'], ['a.test'], ['http://a.test?x'], ['http://a', '--idle'],
+    ]) {
       assert.equal(parseDoctor(args).kind, 'mistaken', args.join(' '));
     }
     return undefined;
