@@ -58,6 +58,8 @@ const GAP_MS = 250;
 /** For an answer, on top of the time that a probe takes by itself. */
 const PATIENCE_MS = 15_000;
 const MAX_EVENT_BYTES = 4096;
+/** Of what a stranger says. */
+const MAX_SHOWN = 200;
 
 /** Runs all probes against the gateway at `base`, side by side. Never rejects. */
 export async function examine(base: URL, options: ExamineOptions): Promise<Examination> {
@@ -96,16 +98,22 @@ async function ask(
   const limit = new Limit(clock, PATIENCE_MS);
   const url = urlOf(base, PROBE_PATHS.facts, { nonce });
   try {
-    const init = { headers: probeHeaders(nonce), signal: limit.signal, cache: 'no-store' } as const;
-    const response = await fetch(url, init);
+    const response = await fetch(url, initOf(nonce, limit.signal));
     const body: unknown = await response.json().catch(() => undefined);
     if (isFacts(body)) return { facts: body, head: headOf(response) };
-    return `${url.origin}${url.pathname} answers ${response.status}, and not as runcast does`;
+    const elsewhere = response.headers.get('location');
+    const to = elsewhere === null ? '' : ` (go to ${elsewhere.slice(0, MAX_SHOWN)})`;
+    return `${url.origin}${url.pathname} answers ${response.status}${to}, and not as runcast does`;
   } catch (error) {
     return limit.isOver ? `no answer within ${PATIENCE_MS / 1000} s` : reasonOf(error);
   } finally {
     limit.clear();
   }
+}
+
+/** A redirect is not followed: to another origin some headers would not come along. */
+function initOf(nonce: string, signal: AbortSignal): RequestInit {
+  return { headers: probeHeaders(nonce), signal, cache: 'no-store', redirect: 'manual' };
 }
 
 function isFacts(body: unknown): body is Facts {
@@ -124,8 +132,7 @@ async function stream(
   const over = (end: 'whole' | 'cut' | 'stalled'): StreamOutcome =>
     ({ kind: 'streamed', head, samples, end, endedMs: clock.now() - startedMs });
   try {
-    const init = { headers: probeHeaders(nonce), signal: limit.signal, cache: 'no-store' } as const;
-    const response = await fetch(url, init);
+    const response = await fetch(url, initOf(nonce, limit.signal));
     head = headOf(response);
     const refused = head['x-runcast-refused'] ?? (response.status === 200 ? '' : response.status);
     if (refused !== '' || response.body === null) {

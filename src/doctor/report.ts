@@ -17,6 +17,11 @@ export function wayOf(report: Extract<Report, { kind: 'report' }>): string {
 
 /** A line for each check, and under it what to change. Ends with a newline. */
 export function reportText(url: string, report: Report): string {
+  // Some of it was said by whoever is on the way: a terminal must not obey it.
+  return textOf(url, report).replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, '?');
+}
+
+function textOf(url: string, report: Report): string {
   if (report.kind === 'unreachable') return `${url} cannot be examined: ${report.reason}\n`;
   const lines = report.checks.flatMap(({ name, verdict, finding, changes }) => [
     `${verdict.padEnd(8)} ${name.padEnd(17)} ${finding}`,
@@ -25,7 +30,5 @@ export function reportText(url: string, report: Report): string {
   const problems = report.checks.filter(({ verdict }) => verdict === 'problem').length;
   const sum = problems === 0 ? 'no problem found'
     : problems === 1 ? '1 problem' : `${problems} problems`;
-  const text = [`${url}, on the way: ${wayOf(report)}`, '', ...lines, '', sum, ''].join('\n');
-  // Some of it was said by whoever is on the way: a terminal must not obey it.
-  return text.replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, '?');
+  return [`${url}, on the way: ${wayOf(report)}`, '', ...lines, '', sum, ''].join('\n');
 }

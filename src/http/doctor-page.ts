@@ -42,7 +42,8 @@ export const DOCTOR_HTML = `<!doctype html>
 <h1>runcast doctor</h1>
 <p>Is there something between this browser and runcast that holds streams back, cuts them or
 changes their heads?</p>
-<p id="status" role="status">Measuring</p>
+<p id="status" role="status">Measuring, for as long as pings are apart: 15 seconds or so.</p>
+<noscript><p>This takes JavaScript; <code>runcast doctor URL</code> does not.</p></noscript>
 <dl id="checks"></dl>
 </main>
 </body>

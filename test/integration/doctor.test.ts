@@ -204,13 +204,19 @@ describe('runcast doctor', () => {
   });
 
   it('has codes for what is not there and for what it cannot understand', async (t) => {
-    const server = createServer((_, response) => response.end('{}')).listen(0, '127.0.0.1');
+    const server = createServer(({ url = '' }, response) => {
+      if (url.startsWith('/moved')) response.writeHead(301, { location: 'https://a.test/' }).end();
+      else response.end('{}');
+    }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     t.after(() => server.close());
     const { port } = server.address() as AddressInfo;
     const stranger = await doctor(`http://127.0.0.1:${port}`);
     assert.deepEqual([stranger.code, stranger.stderr], [3, '']);
     assert.match(stranger.stdout, /answers 200, and not as runcast does/);
+    const moved = await doctor(`http://127.0.0.1:${port}/moved`);
+    assert.deepEqual([moved.code, moved.stderr], [3, '']);
+    assert.match(moved.stdout, /answers 301 \(go to https:\/\/a\.test\/\)/);
     server.close();
     server.closeAllConnections();
     const nobody = await doctor(`http://127.0.0.1:${port}`, '--json');

@@ -40,7 +40,7 @@ async function consult(origin: string): Promise<Shown> {
     return { status: document.getElementById('status').textContent,
       checks: Object.fromEntries(checks) };`);
   await until('the end of the examination', async () =>
-    (await look()).status !== 'Measuring', 60_000);
+    !(await look()).status.startsWith('Measuring'), 60_000);
   return look();
 }
 
