@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * The program: arguments, signals, what is printed and the exit code. Together with `cluster/`
- * the only place that knows the process. Exit codes: 0 done, 1 could not run, 2 bad usage; those of
- * `watch` are its own.
+ * the only place that knows the process. Exit codes: 0 done, 1 could not run, 2 bad usage; `watch`
+ * and `doctor` have some of their own.
  */
 
 import { helpText, parseCommand } from './arguments.ts';
@@ -14,6 +14,7 @@ import { systemClock } from './core/clock.ts';
 import { jsonLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
+import type { DoctorCommand } from './doctor/arguments.ts';
 import type { DemoApi } from './demo/run-api.ts';
 import { ComposedGateway, machineParts } from './gateway.ts';
 import type { Gateway } from './gateway.ts';
@@ -44,6 +45,9 @@ async function main(): Promise<void> {
       return;
     case 'watch':
       process.exitCode = await watch(command.settings);
+      return;
+    case 'doctor':
+      process.exitCode = await consult(command);
       return;
     case 'serve': {
       const { settings } = command;
@@ -79,6 +83,17 @@ async function watch(settings: WatchSettings): Promise<number> {
     stderr, hasColor, clock: systemClock, signal: abort.signal,
   });
   return code ?? end;
+}
+
+/** Examines the way to a gateway; the exit code. */
+async function consult({ url, idleMs, isJson }: DoctorCommand): Promise<number> {
+  const [{ examine }, { judge }, { exitCodeOf, reportText }] = await Promise.all([
+    import('./doctor/prober.ts'), import('./doctor/verdicts.ts'), import('./doctor/report.ts'),
+  ]);
+  const report = judge(await examine(url, { clock: systemClock, idleMs }));
+  const text = isJson ? `${JSON.stringify({ url, ...report })}\n` : reportText(url.href, report);
+  process.stdout.write(text);
+  return exitCodeOf(report);
 }
 
 async function serve(given: Settings, log: Logger): Promise<void> {

@@ -24,14 +24,15 @@ const ARROWS: find.Arrows = {
   cluster: ['gateway.ts', 'source', 'core', 'type options.ts'],
   'gateway.ts': ['polling.ts', 'http', 'hub', 'source', 'core', 'options.ts'],
   'polling.ts': ['source', 'core', 'type options.ts'],
-  'arguments.ts': ['options.ts', 'watch-arguments.ts', 'core', 'type client'],
+  'arguments.ts': ['options.ts', 'watch-arguments.ts', 'core', 'doctor', 'type client'],
   'watch-arguments.ts': ['option-kinds.ts', 'type client'],
   'options.ts': ['option-kinds.ts', 'core', 'type source', 'type hub', 'type http'],
   'option-kinds.ts': ['core'],
-  http: ['hub', 'core'],
+  http: ['hub', 'core', 'doctor'],
   hub: ['core'],
   source: ['core'],
   client: ['core'],
+  doctor: ['core'],
   demo: ['core'],
   core: [],
 };
@@ -46,7 +47,7 @@ const ONLY_THERE: readonly find.OnlyThere[] = [
     ],
   },
   {
-    what: 'outgoing sockets', where: ['source/upstream.ts', 'client/'],
+    what: 'outgoing sockets', where: ['source/upstream.ts', 'client/', 'doctor/prober.ts'],
     imported: /^node:(?:https? .*\b(?:request|get|\w*Agent)|(?:net|tls) .*(?:onnect\w*|Socket))\b/,
     code: [
       /(?<![\w$.])(?:https?\.(?:request|get|\w*Agent)|(?:net|tls|http2)\.\w*[cC]onnect\w*)\b/g,

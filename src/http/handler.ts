@@ -10,6 +10,8 @@ import { refuse } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Machine } from '../core/machine.ts';
 import type { RunSource } from '../core/run-source.ts';
+import { Doctor } from './doctor.ts';
+import type { DoctorOptions } from './doctor.ts';
 import { Entrance } from './entrance.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeOptions } from './exchange.ts';
@@ -22,7 +24,8 @@ import type { StreamsOptions } from './streams.ts';
 import { Waits } from './wait.ts';
 
 /** What the handler is put together from. */
-export interface HandlerOptions extends ExchangeOptions, StreamsOptions, PushesOptions {
+export interface HandlerOptions extends
+  ExchangeOptions, StreamsOptions, PushesOptions, DoctorOptions {
   readonly source: RunSource;
   readonly keyPrefix: string;
   readonly log: Logger;
@@ -38,6 +41,7 @@ export class Handler {
   readonly #streams: Streams;
   readonly #waits: Waits;
   readonly #pushes: Pushes;
+  readonly #doctor: Doctor;
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
@@ -46,16 +50,18 @@ export class Handler {
     this.#streams = new Streams(options, this.#entrance);
     this.#waits = new Waits(clock, hub, this.#entrance);
     this.#pushes = new Pushes(options);
+    this.#doctor = new Doctor(options);
   }
 
   /** From now on nobody is let in, in a way that brings clients back. */
   drain(): void {
     this.#entrance.drain();
+    this.#doctor.close();
   }
 
   /** Would anything that is written to it now be taken for what its client waits for? */
   isHeld(socket: Socket): boolean {
-    return this.#streams.has(socket) || this.#waits.has(socket);
+    return this.#streams.has(socket) || this.#waits.has(socket) || this.#doctor.has(socket);
   }
 
   /** For a server of somebody else's: what it knows of its connections stays true. */
@@ -72,7 +78,7 @@ export class Handler {
     const { request, response } = exchange;
     // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
-    if (this.#streams.has(request.socket)) {
+    if (this.#streams.has(request.socket) || this.#doctor.has(request.socket)) {
       request.socket.destroy();
       return;
     }
@@ -112,6 +118,8 @@ export class Handler {
         return this.#pushes.publish(exchange, route.runId);
       case 'webhook':
         return this.#pushes.webhook(exchange);
+      case 'doctor': case 'doctor-facts': case 'doctor-stream': case 'doctor-script':
+        return this.#doctor.answer(exchange, route);
     }
   }
 

@@ -2,6 +2,8 @@
 
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
+import { parseDoctorRoute } from './doctor-routes.ts';
+import type { DoctorRoute } from './doctor-routes.ts';
 
 /** What a request is for. */
 export type Route =
@@ -9,6 +11,7 @@ export type Route =
   | { readonly kind: 'wait'; readonly runId: string; readonly timeoutMs: number }
   | { readonly kind: 'status' | 'poke' | 'publish'; readonly runId: string }
   | { readonly kind: 'webhook' }
+  | DoctorRoute
   | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
 /** For a stream of a run. */
@@ -49,6 +52,11 @@ export function parseRoute(method: string, target: string, offers = NONE): Route
   const [path = '', ...rest] = local.split('?');
   const probe = PROBES.get(path);
   if (probe !== undefined) return allow(method, ['GET', 'HEAD']) ?? { kind: probe };
+  const consulted = parseDoctorRoute(path, new URLSearchParams(rest.join('?')));
+  if (consulted !== undefined) {
+    const methods = consulted.kind === 'doctor-stream' ? ['GET'] : ['GET', 'HEAD'];
+    return allow(method, methods) ?? consulted;
+  }
   if (path === '/v1/webhooks/runs' && offers.webhooks) {
     return allow(method, ['POST']) ?? { kind: 'webhook' };
   }

@@ -1,0 +1,65 @@
+/** The command line of `runcast doctor` into a command, or into every mistake there is. Pure. */
+
+import { parseArgs } from 'node:util';
+
+import { MAX_PROBE_SECONDS } from './probes.ts';
+
+/** Examine the way to the gateway at `url`. */
+export interface DoctorCommand {
+  readonly kind: 'doctor';
+  /** Where the gateway is, as its clients see it: a path prefix may belong to it. */
+  readonly url: URL;
+  /** Silence to be let through. Undefined: the gateway's ping interval. */
+  readonly idleMs: number | undefined;
+  readonly isJson: boolean;
+}
+
+type Other =
+  | { readonly kind: 'help' }
+  | { readonly kind: 'mistaken'; readonly problems: readonly string[] };
+
+/** `args` are those behind `doctor`. */
+export function parseDoctor(args: readonly string[]): DoctorCommand | Other {
+  const problems: string[] = [];
+  const { tokens, positionals, values } = parseArgs({
+    args: [...args], strict: false, allowPositionals: true, tokens: true,
+    options: {
+      idle: { type: 'string' }, json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help === true) return { kind: 'help' };
+  for (const token of tokens) {
+    if (token.kind === 'option' && !['idle', 'json'].includes(token.name)) {
+      problems.push(`${token.rawName}: no such option`);
+    }
+  }
+  const [given, ...others] = positionals;
+  if (others.length > 0) problems.push(`URL: got ${positionals.length} of them, expected one`);
+  const url = given === undefined ? undefined : urlOf(given);
+  if (url === undefined) {
+    problems.push(`URL: got ${given === undefined ? 'nothing' : 'something else'}, expected that`
+      + ' of a gateway, with http or https and no user, query or fragment');
+  }
+  const { idle } = values;
+  const idleMs = idle === undefined ? undefined : durationOf(idle);
+  if (Number.isNaN(idleMs)) {
+    problems.push(`--idle: expected a duration such as 60s, up to ${MAX_PROBE_SECONDS}s`);
+  }
+  if (url === undefined || problems.length > 0) return { kind: 'mistaken', problems };
+  return { kind: 'doctor', url, idleMs, isJson: values.json === true };
+}
+
+function urlOf(text: string): URL | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) return undefined;
+  const { username, password, search, hash } = url;
+  return `${username}${password}${search}${hash}` === '' ? url : undefined;
+}
+
+/** Seconds where there is no unit; NaN where it is no duration, or out of range. */
+function durationOf(text: string | boolean): number {
+  const [, amount, unit = 's'] = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(String(text)) ?? [];
+  const ms = Number(amount) * ({ ms: 1, s: 1000, m: 60_000 }[unit] ?? NaN);
+  return ms >= 50 && ms <= MAX_PROBE_SECONDS * 1000 ? Math.round(ms) : NaN;
+}
