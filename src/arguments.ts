@@ -9,6 +9,8 @@ import type { WatchSettings } from './client/watch-command.ts';
 import { GatewayError } from './core/errors.ts';
 import { parseDoctor } from './doctor/arguments.ts';
 import type { DoctorCommand } from './doctor/arguments.ts';
+import { parseHealth } from './health-arguments.ts';
+import type { HealthCommand } from './health-arguments.ts';
 import { OPTIONS, printed, settle } from './options.ts';
 import type { OptionSpec, Settings } from './options.ts';
 import { WATCH_HELP, parseWatch } from './watch-arguments.ts';
@@ -18,6 +20,7 @@ export type Command =
   | { readonly kind: 'serve'; readonly settings: Settings }
   | { readonly kind: 'watch'; readonly settings: WatchSettings }
   | DoctorCommand
+  | HealthCommand
   | { readonly kind: 'help'; readonly of?: 'watch' }
   | { readonly kind: 'version' }
   | { readonly kind: 'mistaken'; readonly problems: readonly string[] };
@@ -29,6 +32,7 @@ const COMMANDS = ['serve', 'watch'];
 /** A flag beats `RUNCAST_<FLAG>` beats the default. */
 export function parseCommand(args: readonly string[], env: Environment): Command {
   if (args[0] === 'doctor') return parseDoctor(args.slice(1));
+  if (args[0] === 'health' && !args.includes('--help')) return parseHealth(args.slice(1), env);
   let problems: string[] = [];
   // Not strict: its first mistake would be the only one reported.
   const { tokens } = parseArgs({
@@ -60,7 +64,8 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   }
   if (command === undefined || !COMMANDS.includes(command)) {
     const got = command === undefined ? 'nothing' : printed(command);
-    problems.push(`command: got ${got}, expected one of ${[...COMMANDS, 'doctor'].join(', ')}`);
+    const all = [...COMMANDS, 'doctor', 'health'].join(', ');
+    problems.push(`command: got ${got}, expected one of ${all}`);
   }
   for (const other of others) problems.push(`${printed(other)}: no such argument`);
 
@@ -121,6 +126,7 @@ export function helpText(version: string, of?: 'watch'): string {
     'usage: runcast serve [options]',
     '       runcast watch RUN_ID|URL [options] (runcast watch --help lists them)',
     '       runcast doctor URL [--idle 60s] [--json]',
+    '       runcast health [URL]: exit code 0 where that gateway is ready, else 1',
     '       runcast --help | --version',
     '',
     'options; each may also be given as RUNCAST_<FLAG>, as in RUNCAST_POLL_INTERVAL=2s:',

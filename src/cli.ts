@@ -49,6 +49,11 @@ async function main(): Promise<void> {
     case 'doctor':
       process.exitCode = await consult(command);
       return;
+    case 'health': {
+      const { isReady } = await import('./client/health.ts');
+      process.exitCode = await isReady(command.origin, systemClock) ? 0 : 1;
+      return;
+    }
     case 'serve': {
       const { settings } = command;
       const log = jsonLogger(settings.logLevel, systemClock, (line) => {
