@@ -29,7 +29,8 @@ const abort = new AbortController();
 Object.assign(window, {
   seen: [], end: '', abort,
   async start(url, options) {
-    const note = (what) => (each) => window.seen.push(what + ' ' + (each.reason ?? each.lastEventId));
+    const note = (what) => ({ reason, lastEventId }) =>
+      window.seen.push(what + ' ' + (reason ?? lastEventId));
     try {
       for await (const event of watchRun(url, {
         ...options, signal: abort.signal, onReconnect: note('again'), onOpen: note('open'),
