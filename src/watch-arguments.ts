@@ -6,6 +6,7 @@ import type { WatchSettings } from './client/watch-command.ts';
 import { duration, origin } from './option-kinds.ts';
 
 const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
+const DEFAULT_URL = 'http://127.0.0.1:8080';
 const URL_KIND = origin();
 const PATIENCE = duration(1, 86_400_000);
 
@@ -57,15 +58,16 @@ export function parseWatch(
   const [, target, ...others] = positionals;
   for (const other of others) problems.push(`${JSON.stringify(other)}: no such argument`);
 
-  const base = URL_KIND.parse(values['url'] || 'http://127.0.0.1:8080');
+  const base = URL_KIND.parse(values['url'] || DEFAULT_URL);
   if (base === undefined) problems.push(`--url: expected ${URL_KIND.expected}`);
   const giveUpAfterMs = PATIENCE.parse(values['give-up'] || '1m');
   if (giveUpAfterMs === undefined) problems.push(`--give-up: expected ${PATIENCE.expected}`);
-  const url = streamUrl(target, base ?? '');
+  const url = streamUrl(target, base ?? DEFAULT_URL);
   if (url === undefined) problems.push('watch: expected a run id, or the URL of a run');
   const apiKey = values['api-key'] || undefined;
   const hasTicket = url !== undefined && new URL(url).searchParams.has('ticket');
-  if (url !== undefined && apiKey === undefined && !hasTicket) {
+  // It may be what another option was given for its value.
+  if (problems.length === 0 && apiKey === undefined && !hasTicket) {
     problems.push('no key: set RUNCAST_API_KEY, or use --api-key');
   }
   return { url: url ?? '', apiKey, json, giveUpAfterMs: giveUpAfterMs ?? 0 };
@@ -75,7 +77,7 @@ export function parseWatch(
 function streamUrl(target: string | undefined, base: string): string | undefined {
   if (target === undefined) return undefined;
   if (RUN_ID.test(target)) {
-    return base === '' ? undefined : `${base.replace(/\/+$/, '')}/v1/runs/${target}/stream`;
+    return `${base.replace(/\/+$/, '')}/v1/runs/${target}/stream`;
   }
   if (!/^https?:\/\//i.test(target) || !URL.canParse(target)) return undefined;
   const url = new URL(target);

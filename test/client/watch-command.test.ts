@@ -186,7 +186,7 @@ describe('runcast watch in a terminal', { skip: noScript }, () => {
     const { url } = await scripted(t, stall(running));
     const cli = inTerminal(t, url);
     await until('the picture', () => cli.stdout.includes('running'), MS);
-    cli.kill('SIGUSR2');
+    cli.kill('SIGINT');
     await exitOf(cli);
     assert.match(cli.stdout, /\x1b\[\?7h\x1b\[\?25h/);
     assert.match(cli.stdout, /exit=130/);

@@ -1,6 +1,6 @@
 /**
  * A shell command in a pseudo terminal, by util-linux' `script`. What it shows goes to stdout;
- * SIGUSR2 is somebody who presses Ctrl-C.
+ * SIGINT is somebody who presses Ctrl-C.
  */
 
 import { spawn } from 'node:child_process';
@@ -10,6 +10,6 @@ const [, , command = ''] = process.argv;
 const child = spawn('script', ['-qfc', `trap : INT; ${command}`, '/dev/null'], {
   stdio: ['pipe', 'inherit', 'inherit'],
 });
-process.on('SIGUSR2', () => child.stdin.write('\x03'));
+process.on('SIGINT', () => void child.stdin.write('\x03'));
 process.on('SIGTERM', () => child.kill('SIGTERM'));
 child.on('exit', (code) => process.exit(code ?? 1));
