@@ -29,7 +29,7 @@ export interface Rate {
 }
 
 const SECRET = /^[\x21-\x2b\x2d-\x7e]{1,512}$/;
-const SECRET_TEXT = 'up to 512 plain characters without a comma';
+const SECRET_TEXT = 'plain characters without a comma';
 
 const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const UNITS_BYTES: Readonly<Record<string, number>> = { '': 1, KiB: 1024, MiB: 1024 ** 2 };
@@ -141,14 +141,14 @@ function worded<T extends string>(
 
 /** Something that nobody else is to know. */
 export function secret(): Kind<string> {
-  return { ...text(SECRET, SECRET_TEXT), isSecret: true };
+  return { ...text(SECRET, `up to 512 ${SECRET_TEXT}`), isSecret: true };
 }
 
 /** Several of them: repeated, or separated by commas; in code an array of strings. */
-export function secrets(): Kind<readonly string[]> {
-  const kind = list(SECRET_TEXT);
-  const areSecrets = (values: unknown): values is readonly string[] =>
-    kind.check(values) && values.every((value) => SECRET.test(value));
+export function secrets(minChars = 1): Kind<readonly string[]> {
+  const kind = list(`${minChars > 1 ? `${minChars} to` : 'up to'} 512 ${SECRET_TEXT}`);
+  const areSecrets = (values: unknown): values is readonly string[] => kind.check(values)
+    && values.every((value) => SECRET.test(value) && value.length >= minChars);
   return {
     ...kind, isRepeatable: true, isSecret: true,
     parse: (value) => {

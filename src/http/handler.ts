@@ -19,10 +19,14 @@ import { parseRoute } from './routes.ts';
 import { answerStatus } from './status.ts';
 import { Streams } from './streams.ts';
 import type { StreamsOptions } from './streams.ts';
+import { TicketOffice } from './ticket-office.ts';
+import { Tickets } from './tickets.ts';
+import type { TicketsOptions } from './tickets.ts';
 import { Waits } from './wait.ts';
 
 /** What the handler is put together from. */
-export interface HandlerOptions extends ExchangeOptions, StreamsOptions, PushesOptions {
+export interface HandlerOptions
+  extends ExchangeOptions, StreamsOptions, PushesOptions, TicketsOptions {
   readonly source: RunSource;
   readonly keyPrefix: string;
   readonly log: Logger;
@@ -38,14 +42,17 @@ export class Handler {
   readonly #streams: Streams;
   readonly #waits: Waits;
   readonly #pushes: Pushes;
+  readonly #ticketOffice: TicketOffice;
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
     this.#options = options;
-    this.#entrance = new Entrance(source, keyPrefix);
+    const tickets = new Tickets(options);
+    this.#entrance = new Entrance(source, keyPrefix, tickets);
     this.#streams = new Streams(options, this.#entrance);
     this.#waits = new Waits(clock, hub, this.#entrance);
     this.#pushes = new Pushes(options);
+    this.#ticketOffice = new TicketOffice(tickets, this.#entrance, options);
   }
 
   /** From now on nobody is let in, in a way that brings clients back. */
@@ -110,6 +117,8 @@ export class Handler {
         return this.#pushes.poke(exchange, route.runId);
       case 'publish':
         return this.#pushes.publish(exchange, route.runId);
+      case 'ticket':
+        return this.#ticketOffice.issue(exchange, route.runId);
       case 'webhook':
         return this.#pushes.webhook(exchange);
     }

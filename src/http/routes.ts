@@ -7,7 +7,7 @@ import type { Refusal } from '../core/errors.ts';
 export type Route =
   | { readonly kind: 'stream'; readonly runId: string; readonly query: URLSearchParams }
   | { readonly kind: 'wait'; readonly runId: string; readonly timeoutMs: number }
-  | { readonly kind: 'status' | 'poke' | 'publish'; readonly runId: string }
+  | { readonly kind: 'status' | 'poke' | 'publish' | 'ticket'; readonly runId: string }
   | { readonly kind: 'webhook' }
   | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
@@ -32,9 +32,9 @@ const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new
 /** What names a run. */
 export const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 /** `stream` by itself is no run: that path is for streams of several. */
-const RUN_PATH = /^\/v1\/runs\/(?:(.*)\/(stream|wait|poke)|(?!stream$)([^/]+))$/s;
+const RUN_PATH = /^\/v1\/runs\/(?:(.*)\/(stream|wait|poke|ticket)|(?!stream$)([^/]+))$/s;
 const METHODS: Readonly<Record<string, readonly string[]>> = {
-  stream: ['GET'], wait: ['GET'], poke: ['POST'], status: ['GET', 'HEAD'],
+  stream: ['GET'], wait: ['GET'], status: ['GET', 'HEAD'], poke: ['POST'], ticket: ['POST'],
 };
 
 const DEFAULT_WAIT_S = 60;
@@ -73,7 +73,7 @@ function routeOf(kind: string, runId: string | undefined, query: URLSearchParams
       return timeoutMs === undefined
         ? refused(refuse('VALIDATION_ERROR', { error })) : { kind, runId, timeoutMs };
     }
-    case 'poke': case 'publish':
+    case 'poke': case 'publish': case 'ticket':
       return { kind, runId };
     default:
       return { kind: 'status', runId };

@@ -52,7 +52,7 @@ export class Streams {
       const error = 'A stream has its own connection';
       return exchange.refuse(refuse('VALIDATION_ERROR', { error }));
     }
-    const key = this.#entrance.keyOf(exchange);
+    const key = this.#entrance.keyOf(exchange, route.runId);
     if (key === undefined) return undefined;
     this.#streaming.add(request.socket);
     if (!await this.#join(exchange, route, key)) this.#streaming.delete(request.socket);

@@ -22,6 +22,7 @@ describe('the routes of a run', () => {
       ['GET', '/a/wait', 'wait a'], ['GET', '/wait/wait', 'wait wait'], ['PUT', '/a', 'publish a'],
       ['POST', '/a/poke', 'poke a'], ['GET', '/a?wait', 'status a'],
       ['GET', '/healthz', 'status healthz'],
+      ['POST', '/a/ticket', 'ticket a'], ['GET', '/a/ticket', 'METHOD_NOT_ALLOWED POST'],
       ['POST', '/a', 'METHOD_NOT_ALLOWED GET, HEAD, PUT'],
       ['HEAD', '/a/wait', 'METHOD_NOT_ALLOWED GET'], ['GET', '/a/poke', 'METHOD_NOT_ALLOWED POST'],
       ['PUT', '/a/poke', 'METHOD_NOT_ALLOWED POST'],
@@ -38,7 +39,7 @@ describe('the routes of a run', () => {
   it('take ids as the stream does', () => {
     for (const id of ['a.b', '%2e%2e', 'a%2fb', 'a%2fstream', '%', 'a%00', 'a b']) {
       for (const [method, path] of [
-        ['GET', ''], ['PUT', ''], ['GET', '/wait'], ['POST', '/poke'],
+        ['GET', ''], ['PUT', ''], ['GET', '/wait'], ['POST', '/poke'], ['POST', '/ticket'],
       ] as const) {
         assert.equal(what(method, `/v1/runs/${id}${path}`, ALL), 'VALIDATION_ERROR', id + path);
       }
