@@ -159,6 +159,28 @@ export function secrets(minChars = 1): Kind<readonly string[]> {
   };
 }
 
+/** Origins as a browser sends them, or `*`: repeated or with commas; in code an array. */
+export function origins(): Kind<readonly string[]> {
+  const kind = list('origins such as https://app.example.com, or *');
+  const areOrigins = (values: unknown): values is readonly string[] =>
+    kind.check(values) && values.every((value) => value === '*' || isOrigin(value));
+  return {
+    ...kind, isRepeatable: true,
+    parse: (value) => {
+      const values = kind.parse(value);
+      return areOrigins(values) ? values : undefined;
+    },
+    check: areOrigins,
+  };
+}
+
+/** Any other spelling, with a slash at its end say, would never be equal to what browsers send. */
+function isOrigin(value: string): boolean {
+  if (!URL.canParse(value) || !/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/.test(value)) return false;
+  // Apps and extensions have schemes of their own, of which URL knows no origin.
+  return !/^https?:/.test(value) || new URL(value).origin === value;
+}
+
 /** Comma-separated, at least one, none empty; in code an array of strings. */
 export function list(expected: string): Kind<readonly string[]> {
   const check = (value: unknown): value is string[] =>

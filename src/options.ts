@@ -8,8 +8,8 @@ import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
-  duration, integer, jwks, list, onOff, oneOf, orWord, origin, rate, secret, secrets, size,
-  text,
+  duration, integer, jwks, list, onOff, oneOf, orWord, origin, origins, rate, secret, secrets,
+  size, text,
 } from './option-kinds.ts';
 import type { Kind, Rate } from './option-kinds.ts';
 
@@ -49,6 +49,8 @@ export interface Settings {
   readonly webhookHeaderPrefix: string;
   /** The first seals tickets, all open them. None: a random one, made at the start. */
   readonly ticketSecrets: readonly string[] | undefined;
+  /** Origins of pages that may read our answers; `*`: all. None: none but our own. */
+  readonly allowedOrigins: readonly string[] | undefined;
   /** What every key begins with; a key without it is refused without asking upstream. */
   readonly keyPrefix: string;
   /** Path of a run below `upstream`, with `{runId}` in it. */
@@ -137,6 +139,8 @@ export const OPTIONS = [
     'X-Lamina-Webhook-', 'X-Lamina-Webhook-', "what the names of a webhook's headers begin with"),
   option('ticket-secret', 'ticketSecrets', secrets(MIN_SECRET_CHARS), undefined,
     'a random one per start', 'repeatable: the first seals tickets, all open them'),
+  option('allow-origin', 'allowedOrigins', origins(), undefined, 'none',
+    'repeatable: origins whose pages may ask, or *'),
   option('key-prefix', 'keyPrefix', text(/^[\x21-\x2b\x2d-\x7e]{0,64}$/, 'plain characters'),
     'lma_', 'lma_', "what every key begins with; '' for an API with other keys"),
   option('upstream-path', 'upstreamPath', plainPath, '/v1/runs/{runId}', '/v1/runs/{runId}',

@@ -10,6 +10,7 @@ import { refuse } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Machine } from '../core/machine.ts';
 import type { RunSource } from '../core/run-source.ts';
+import { Cors } from './cors.ts';
 import { Entrance } from './entrance.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeOptions } from './exchange.ts';
@@ -26,9 +27,10 @@ import { Waits } from './wait.ts';
 
 /** What the handler is put together from. */
 export interface HandlerOptions
-  extends ExchangeOptions, StreamsOptions, PushesOptions, TicketsOptions {
+  extends Omit<ExchangeOptions, 'cors'>, StreamsOptions, PushesOptions, TicketsOptions {
   readonly source: RunSource;
   readonly keyPrefix: string;
+  readonly allowedOrigins: readonly string[] | undefined;
   readonly log: Logger;
   readonly machine: Machine;
 }
@@ -37,7 +39,8 @@ const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Answers requests; {@link Handler.handle} may be mounted in any server. */
 export class Handler {
-  readonly #options: HandlerOptions;
+  readonly #options: HandlerOptions & ExchangeOptions;
+  readonly #cors: Cors;
   readonly #entrance: Entrance;
   readonly #streams: Streams;
   readonly #waits: Waits;
@@ -46,7 +49,8 @@ export class Handler {
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
-    this.#options = options;
+    this.#cors = new Cors(options.allowedOrigins);
+    this.#options = { ...options, cors: this.#cors };
     const tickets = new Tickets(options);
     this.#entrance = new Entrance(source, keyPrefix, tickets);
     this.#streams = new Streams(options, this.#entrance);
@@ -98,6 +102,9 @@ export class Handler {
     const route = parseRoute(request.method ?? '', request.url ?? '', this.#pushes.offers);
     switch (route.kind) {
       case 'refused':
+        if (route.allow !== undefined && this.#cors.isPreflight(request)) {
+          return exchange.noContent(this.#cors.preflightHead(request, route.allow));
+        }
         return exchange.refuse(route.refusal, route.allow);
       case 'live':
         return exchange.json(200, JSON.stringify({ status: 'ok' }));

@@ -77,7 +77,7 @@ export class Streams {
     const { request: { socket }, response, requestId, place } = exchange;
     const framing = this.#framing(exchange.request);
     socket.cork();
-    response.writeHead(200, streamHead(requestId, framing === 'gzip'));
+    response.writeHead(200, exchange.head(streamHead(requestId, framing === 'gzip')));
     response.flushHeaders();
     const isTaken = place === 'own' && this.#connections.take(response);
     if (isTaken) this.#streaming.delete(socket);

@@ -15,7 +15,7 @@ import type { SseStream } from '../support/sse-client.ts';
 import { perKey, refused, startUpstream, state } from '../support/upstream.ts';
 import { within } from '../support/wait.ts';
 
-const SECRETS = ['a secret of the tests'];
+const SECRETS = ['a-secret-of-the-tests'];
 
 interface Issued {
   readonly ticket: string;
@@ -167,7 +167,8 @@ function useTests(start: StartGateway): void {
     upstream.run('replica', state('completed'));
     const { ticket } = await issue(gateway(), 'replica');
     const path = `/v1/runs/replica?ticket=${ticket}`;
-    const twin = await gatewayFor(t, start, { upstream, ticketSecrets: ['newer'.repeat(4), ...SECRETS] });
+    const ticketSecrets = ['newer'.repeat(4), ...SECRETS];
+    const twin = await gatewayFor(t, start, { upstream, ticketSecrets });
     assert.equal((await twin.call('GET', path)).status, 200);
     const stranger = await gatewayFor(t, start, { upstream });
     assert.equal(codeOf(await stranger.call('GET', path)), '401 TICKET_INVALID');
@@ -192,7 +193,8 @@ async function canaryTest(t: TestContext, workers: string): Promise<void> {
   const secret = 'canary-secret-of-tickets';
   const cli = startCli([
     'serve', '--port', '0', '--upstream', upstream.origin, '--workers', workers,
-    '--poll-interval', '40ms', '--drain-timeout', '200ms', '--log-level', 'debug',
+    '--poll-interval', '40ms', '--allow-origin', 'https://app.example',
+    '--drain-timeout', '200ms', '--log-level', 'debug',
     '--ticket-secret', secret,
   ]);
   t.after(() => cli.stop());
