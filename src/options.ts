@@ -51,6 +51,8 @@ export interface Settings {
   readonly ticketSecrets: readonly string[] | undefined;
   /** Origins of pages that may read our answers; `*`: all. None: none but our own. */
   readonly allowedOrigins: readonly string[] | undefined;
+  /** Path that the gateway is reached under, where a proxy or a host has it below its own. */
+  readonly basePath: string | undefined;
   /** What every key begins with; a key without it is refused without asking upstream. */
   readonly keyPrefix: string;
   /** Path of a run below `upstream`, with `{runId}` in it. */
@@ -141,6 +143,8 @@ export const OPTIONS = [
     'a random one per start', 'repeatable: the first seals tickets, all open them'),
   option('allow-origin', 'allowedOrigins', origins(), undefined, 'none',
     'repeatable: origins whose pages may ask, or *'),
+  option('base-path', 'basePath', text(/^(?:\/[\w~-][\w.~-]*)+$/, 'a path such as /runs-api'),
+    undefined, 'none', 'path that it is mounted under'),
   option('key-prefix', 'keyPrefix', text(/^[\x21-\x2b\x2d-\x7e]{0,64}$/, 'plain characters'),
     'lma_', 'lma_', "what every key begins with; '' for an API with other keys"),
   option('upstream-path', 'upstreamPath', plainPath, '/v1/runs/{runId}', '/v1/runs/{runId}',

@@ -1,6 +1,6 @@
 /**
- * Who is let in to a run: the key of a request, its own or out of a ticket, and what the source says to it. The same for
- * streams, waits and single looks; each of them is refused in the same words.
+ * Who is let in to a run: the key of a request, its own or out of a ticket, and what the source
+ * says to it. The same for streams, waits and single looks, refused in the same words.
  */
 
 import type { IncomingMessage } from 'node:http';

@@ -30,6 +30,7 @@ export interface HandlerOptions
   extends Omit<ExchangeOptions, 'cors'>, StreamsOptions, PushesOptions, TicketsOptions {
   readonly source: RunSource;
   readonly keyPrefix: string;
+  readonly basePath: string | undefined;
   readonly allowedOrigins: readonly string[] | undefined;
   readonly log: Logger;
   readonly machine: Machine;
@@ -99,7 +100,8 @@ export class Handler {
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A request has a Host' }));
     }
-    const route = parseRoute(request.method ?? '', request.url ?? '', this.#pushes.offers);
+    const { method = '', url = '' } = request;
+    const route = parseRoute(method, url, this.#pushes.offers, this.#options.basePath);
     switch (route.kind) {
       case 'refused':
         if (route.allow !== undefined && this.#cors.isPreflight(request)) {

@@ -43,19 +43,21 @@ const MAX_WAIT_S = 120;
 /**
  * The target is taken as it was sent: `new URL` would fold `%2e%2e` away and let `//host` swap
  * the host. Absolute-form is accepted, as RFC 9112 (3.2.2) demands; its authority means nothing.
+ * `base` is taken off where no proxy or host has done so.
  */
-export function parseRoute(method: string, target: string, offers = NONE): Route {
+export function parseRoute(method: string, target: string, offers = NONE, base = ''): Route {
   const local = target.replace(/^https?:\/\/[^/?#]*/i, '');
-  const [path = '', ...rest] = local.split('?');
+  const [whole = '', ...rest] = local.split('?');
+  const path = whole.startsWith(`${base}/`) ? whole.slice(base.length) : whole;
   const probe = PROBES.get(path);
   if (probe !== undefined) return allow(method, ['GET', 'HEAD']) ?? { kind: probe };
   if (path === '/v1/webhooks/runs' && offers.webhooks) {
     return allow(method, ['POST']) ?? { kind: 'webhook' };
   }
-  const [isRun, parent, name = 'status', whole] = RUN_PATH.exec(path) ?? [];
+  const [isRun, parent, name = 'status', id] = RUN_PATH.exec(path) ?? [];
   if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
   const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
-  const runId = decodeOnce(parent ?? whole ?? '');
+  const runId = decodeOnce(parent ?? id ?? '');
   return allow(method, methods)
     ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));
 }

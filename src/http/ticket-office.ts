@@ -1,4 +1,4 @@
-/** `POST /v1/runs/{runId}/ticket`: a ticket for whoever has a key that upstream shows the run to. */
+/** `POST /v1/runs/{runId}/ticket`: a ticket for whoever has a key that opens the run. */
 
 import type { Clock } from '../core/clock.ts';
 import type { Metrics } from '../core/metrics.ts';
@@ -12,6 +12,7 @@ export interface TicketOfficeOptions {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly maxBodyBytes: number;
+  readonly basePath: string | undefined;
 }
 
 /** Issues tickets. */
@@ -19,10 +20,12 @@ export class TicketOffice {
   readonly #tickets: Tickets;
   readonly #entrance: Entrance;
   readonly #bodies: Bodies;
+  readonly #basePath: string | undefined;
 
   constructor(tickets: Tickets, entrance: Entrance, options: TicketOfficeOptions) {
     this.#tickets = tickets;
     this.#entrance = entrance;
+    this.#basePath = options.basePath;
     this.#bodies = new Bodies(options.maxBodyBytes, options.clock, options.metrics);
   }
 
@@ -37,7 +40,13 @@ export class TicketOffice {
     admitted.leave?.();
     const { text: ticket, expiresAtMs } = this.#tickets.seal(runId, key);
     const expiresAt = new Date(expiresAtMs).toISOString();
-    const url = `/v1/runs/${runId}/stream?ticket=${ticket}`;
+    const url = `${this.#basePath ?? mountOf(exchange)}/v1/runs/${runId}/stream?ticket=${ticket}`;
     exchange.json(200, JSON.stringify({ data: { ticket, expiresAt, url } }));
   }
+}
+
+/** Express takes the path that a handler is mounted under off the URL, and leaves it here. */
+function mountOf({ request, place }: Exchange): string {
+  const { baseUrl } = request as { baseUrl?: unknown };
+  return place === 'host' && typeof baseUrl === 'string' ? baseUrl : '';
 }

@@ -101,7 +101,7 @@ describe('a ticket', () => {
     }
   });
 
-  it('is sealed by the first secret and opened by all: so secrets are changed without a gap', () => {
+  it('is sealed by the first secret and opened by all: so a change has no gap', () => {
     const before = ticketsOf({ secrets: [OLD] });
     const between = ticketsOf({ secrets: [NEW, OLD] });
     const afterwards = ticketsOf({ secrets: [NEW] });
