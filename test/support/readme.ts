@@ -37,11 +37,11 @@ export async function programOf(
 ): Promise<URL> {
   const folder = dir ?? await mkdtemp(join(tmpdir(), 'runcast-readme-'));
   if (dir === undefined) t.after(() => rm(folder, { recursive: true, force: true }));
-  const program = [["from 'runcast'", `from '${LIBRARY}'`] as const, ...replace]
-    .reduce((before, [from, to]) => {
-      assert.ok(before.includes(from), `${from} is in the snippet`);
-      return before.replaceAll(from, to);
-    }, code);
+  const library = code.replace("from 'runcast'", `from '${LIBRARY}'`);
+  const program = replace.reduce((before, [from, to]) => {
+    assert.ok(before.includes(from), `${from} is in the snippet`);
+    return before.replaceAll(from, to);
+  }, library);
   const path = join(folder, `program-${Math.random().toString(36).slice(2)}.mjs`);
   await writeFile(path, program);
   return pathToFileURL(path);
