@@ -46,6 +46,17 @@ describe('the routes of a run', () => {
     }
   });
 
+  it('are found below a base path, whether or not somebody has taken it off', () => {
+    const idAt = (target: string): unknown => {
+      const route = parseRoute('GET', target, ALL, '/base');
+      return 'runId' in route ? route.runId : route.kind;
+    };
+    assert.deepEqual([
+      '/base/v1/runs/a', '/v1/runs/a', 'http://b/base/v1/runs/a', '/base/livez',
+      '/base/base/v1/runs/a', '/basev1/runs/a', '/Base/v1/runs/a', '/base', '/base/',
+    ].map(idAt), ['a', 'a', 'a', 'live', ...Array<string>(5).fill('refused')]);
+  });
+
   it('are nowhere else', () => {
     for (const target of [
       '/v1/runs', '/v1/runs/', '/v1/runs//', '/v1/runs/a/', '/v1/runs/a/b', '/v1/runs/a/Wait',
