@@ -17,6 +17,7 @@ import { Metrics, mergeSamples, renderMetrics } from './core/metrics.ts';
 import type { RunSource } from './core/run-source.ts';
 import { Doorkeeper } from './http/doorkeeper.ts';
 import { Handler } from './http/handler.ts';
+import { Hosts } from './http/hosts.ts';
 import { Listener } from './http/listener.ts';
 import type { Address } from './http/listener.ts';
 import { Hub } from './hub/hub.ts';
@@ -29,7 +30,7 @@ export type { Stats as GatewayStats } from './core/machine.ts';
 
 /** A gateway: mounted by its handler, or listening by itself. */
 export interface Gateway {
-  /** To be mounted in any `node:http` server. Bound: may be passed around alone. */
+  /** For any `node:http` server. Bound. When the last one that used it closes, so does this. */
   readonly handler: (request: IncomingMessage, response: ServerResponse) => void;
   /**
    * Listens on `host` and `port`; resolves with what it really listens on, and rejects with the
@@ -106,6 +107,7 @@ export class ComposedGateway implements Gateway {
   readonly #hub: Hub;
   readonly #http: Handler;
   readonly #listener: Listener;
+  readonly #hosts = new Hosts(systemClock, () => void this.close());
   readonly #loopDelay = monitorEventLoopDelay({ resolution: 100 });
   #loopTimer: Timer | undefined;
   #state: State = { kind: 'idle' };
@@ -117,11 +119,12 @@ export class ComposedGateway implements Gateway {
     this.#intake = intake;
     this.#log = log;
     metrics.read('runcast_event_loop_delay_max_seconds', () => this.#loopDelay.max / 1e9);
-    const shared = { clock: systemClock, random: Math.random };
-    this.#hub = new Hub(source, { ...settings, ...shared }, metrics);
+    const shared = { ...settings, clock: systemClock, random: Math.random };
+    const hub = new Hub(source, shared, metrics);
+    this.#hub = hub;
     const hasWebhookKeys = (settings.webhookJwks ?? settings.upstreamKey) !== undefined;
-    this.#http = new Handler({ ...settings, ...parts, ...shared, hub: this.#hub, hasWebhookKeys });
-    this.handler = this.#http.handle;
+    this.#http = new Handler({ ...parts, ...shared, hub, hasWebhookKeys });
+    this.handler = this.#hosts.mounted(this.#http.handle);
     const door = new Doorkeeper(maxSockets, log, metrics, onRoom);
     this.#listener = new Listener(this.#http, door, { clock: systemClock, log, metrics });
   }
@@ -171,6 +174,7 @@ export class ComposedGateway implements Gateway {
     const { streams } = this.#hub.size;
     this.#log.info('closing', { streams });
     this.#http.drain();
+    this.#hosts.stop();
     const share = Math.min(1, streams / FULL_DRAIN_STREAMS);
     const drained = this.#hub.drain(drainTimeoutMs * (1 - DRAIN_RESERVE) * share);
     const cut = systemClock.setTimeout(

@@ -29,7 +29,7 @@ export interface Rate {
 }
 
 const SECRET = /^[\x21-\x2b\x2d-\x7e]{1,512}$/;
-const SECRET_TEXT = 'up to 512 plain characters without a comma';
+const SECRET_TEXT = 'plain characters without a comma';
 
 const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const UNITS_BYTES: Readonly<Record<string, number>> = { '': 1, KiB: 1024, MiB: 1024 ** 2 };
@@ -151,14 +151,14 @@ function worded<T extends string>(
 
 /** Something that nobody else is to know. */
 export function secret(): Kind<string> {
-  return { ...text(SECRET, SECRET_TEXT), isSecret: true };
+  return { ...text(SECRET, `up to 512 ${SECRET_TEXT}`), isSecret: true };
 }
 
 /** Several of them: repeated, or separated by commas; in code an array of strings. */
-export function secrets(): Kind<readonly string[]> {
-  const kind = list(SECRET_TEXT);
-  const areSecrets = (values: unknown): values is readonly string[] =>
-    kind.check(values) && values.every((value) => SECRET.test(value));
+export function secrets(minChars = 1): Kind<readonly string[]> {
+  const kind = list(`${minChars > 1 ? `${minChars} to` : 'up to'} 512 ${SECRET_TEXT}`);
+  const areSecrets = (values: unknown): values is readonly string[] => kind.check(values)
+    && values.every((value) => SECRET.test(value) && value.length >= minChars);
   return {
     ...kind, isRepeatable: true, isSecret: true,
     parse: (value) => {
@@ -167,6 +167,28 @@ export function secrets(): Kind<readonly string[]> {
     },
     check: areSecrets,
   };
+}
+
+/** Origins as a browser sends them, or `*`: repeated or with commas; in code an array. */
+export function origins(): Kind<readonly string[]> {
+  const kind = list('origins such as https://app.example.com, or *');
+  const areOrigins = (values: unknown): values is readonly string[] =>
+    kind.check(values) && values.every((value) => value === '*' || isOrigin(value));
+  return {
+    ...kind, isRepeatable: true,
+    parse: (value) => {
+      const values = kind.parse(value);
+      return areOrigins(values) ? values : undefined;
+    },
+    check: areOrigins,
+  };
+}
+
+/** Any other spelling, with a slash at its end say, would never be equal to what browsers send. */
+function isOrigin(value: string): boolean {
+  if (!URL.canParse(value) || !/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/.test(value)) return false;
+  // Apps and extensions have schemes of their own, of which URL knows no origin.
+  return !/^https?:/.test(value) || new URL(value).origin === value;
 }
 
 /** Comma-separated, at least one, none empty; in code an array of strings. */

@@ -8,8 +8,8 @@ import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
-  duration, integer, jwks, list, memberNames, onOff, oneOf, orWord, origin, rate, secret, secrets,
-  size, text,
+  duration, integer, jwks, list, memberNames, onOff, oneOf, orWord, origin, origins, rate, secret,
+  secrets, size, text,
 } from './option-kinds.ts';
 import type { Kind, Rate } from './option-kinds.ts';
 
@@ -47,6 +47,12 @@ export interface Settings {
   readonly webhookJwks: string | undefined;
   /** What the names of a webhook's headers begin with. */
   readonly webhookHeaderPrefix: string;
+  /** The first seals tickets, all open them. None: a random one, made at the start. */
+  readonly ticketSecrets: readonly string[] | undefined;
+  /** Origins of pages that may read our answers; `*`: all. None: none but our own. */
+  readonly allowedOrigins: readonly string[] | undefined;
+  /** Path that the gateway is reached under, where a proxy or a host has it below its own. */
+  readonly basePath: string | undefined;
   /** What every key begins with; a key without it is refused without asking upstream. */
   readonly keyPrefix: string;
   /** Path of a run below `upstream`, with `{runId}` in it. */
@@ -98,6 +104,8 @@ function option<K extends keyof Settings>(
   return { flag, key, kind, default: byDefault, defaultText, help };
 }
 
+/** A secret that everybody's tickets hang on must not be one that can be tried out. */
+const MIN_SECRET_CHARS = 16;
 const statuses = list('statuses');
 const plainPath = text(/^(?=.*\{runId\})(?!\/\/)(?!.*\/\.\.?(?:[/?]|$))\/[\x21\x22\x24-\x7e]*$/,
   'a path that begins with / and has {runId} in it');
@@ -134,6 +142,12 @@ export const OPTIONS = [
   option('webhook-header-prefix', 'webhookHeaderPrefix',
     text(/^[A-Za-z][A-Za-z0-9-]{0,62}-$/, 'the beginning of a header name, up to a hyphen'),
     'X-Lamina-Webhook-', 'X-Lamina-Webhook-', "what the names of a webhook's headers begin with"),
+  option('ticket-secret', 'ticketSecrets', secrets(MIN_SECRET_CHARS), undefined,
+    'a random one per start', 'repeatable: the first seals tickets, all open them'),
+  option('allow-origin', 'allowedOrigins', origins(), undefined, 'none',
+    'repeatable: origins whose pages may ask, or *'),
+  option('base-path', 'basePath', text(/^(?:\/[\w~-][\w.~-]*)+$/, 'a path such as /runs-api'),
+    undefined, 'none', 'path that it is mounted under'),
   option('key-prefix', 'keyPrefix', text(/^[\x21-\x2b\x2d-\x7e]{0,64}$/, 'plain characters'),
     'lma_', 'lma_', "what every key begins with; '' for an API with other keys"),
   option('upstream-path', 'upstreamPath', plainPath, '/v1/runs/{runId}', '/v1/runs/{runId}',

@@ -31,8 +31,9 @@ const variableOf = (flag: string): string => `RUNCAST_${flag.toUpperCase().repla
 /** Two texts that an option takes, neither of them its default if there are so many. */
 function samplesOf({ flag, kind, defaultText }: OptionSpec): [string, string] {
   const texts = [
-    'http://a.test', 'https://b.test/base', '/a/{runId}', '/b/{runId}', '17s', '18s', '117', '118',
-    'warn', 'error', 'debug', 'off', 'on', '100/1m', '200/1m', 'wait', 'list', 'X-a-', 'X-b-',
+    'http://a.test', 'https://b.test/base', '/a/{runId}', '/b/{runId}', '/a', '/b', '17s', '18s',
+    '117', '118', 'a-secret-of-16-or-more', 'https://b.test', 'warn', 'error', 'debug', 'off',
+    'on', '100/1m', '200/1m', 'wait', 'list', 'X-a-', 'X-b-',
   ];
   const [one, other = defaultText] = texts.filter((text) =>
     text !== defaultText && kind.parse(text) !== undefined);

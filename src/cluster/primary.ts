@@ -7,6 +7,7 @@
 
 import cluster from 'node:cluster';
 import type { Worker } from 'node:cluster';
+import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
@@ -65,7 +66,9 @@ export class Primary {
 
   constructor(settings: Settings, log: Logger) {
     const count = settings.workers === 'auto' ? availableParallelism() : settings.workers;
-    this.#settings = settings;
+    // One for all workers, and for those that come after them.
+    const ticketSecrets = settings.ticketSecrets ?? [randomBytes(32).toString('base64url')];
+    this.#settings = { ...settings, ticketSecrets };
     this.#log = log;
     const { source, intake, metrics } = machineParts(settings, log);
     this.#source = source;

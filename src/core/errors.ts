@@ -8,6 +8,8 @@ const TABLE = {
   VALIDATION_ERROR: [400, false, 'The request is not valid'],
   AUTH_MISSING_KEY: [401, false, 'An API key is required: x-api-key or Authorization: Bearer'],
   AUTH_INVALID_KEY: [401, false, 'The API key is not valid'],
+  TICKET_INVALID: [401, false, 'The ticket is not valid for this'],
+  TICKET_EXPIRED: [401, false, 'The ticket has expired'],
   SIGNATURE_INVALID: [401, false, 'The webhook is not signed as it should be'],
   FORBIDDEN: [403, false, 'This API key may not see this run'],
   NOT_FOUND: [404, false, 'Not found'],

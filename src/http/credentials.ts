@@ -1,4 +1,4 @@
-/** The key of a request, or why it has none. Nothing malformed ever reaches upstream. */
+/** The key or tickets of a request, or why it has none. Nothing malformed ever reaches upstream. */
 
 import type { IncomingMessage } from 'node:http';
 
@@ -26,6 +26,18 @@ export function readKey(request: IncomingMessage, keyPrefix: string): ApiKey | R
   const isWhole = value.startsWith(keyPrefix) && value.length > keyPrefix.length;
   if (another !== undefined || !isPlain || !isWhole) return refuse('AUTH_INVALID_KEY');
   return { value, header };
+}
+
+/** Is there a key, good or bad? As above, a token without the prefix is for somebody else. */
+export function hasKey(request: IncomingMessage, keyPrefix: string): boolean {
+  return valuesOf(request, 'x-api-key').length > 0
+    || bearerTokens(request).some((token) => token.startsWith(keyPrefix));
+}
+
+/** Every `?ticket=` of a request, in the order in which they were given. */
+export function ticketsOf({ url = '' }: IncomingMessage): string[] {
+  const at = url.indexOf('?');
+  return at < 0 ? [] : new URLSearchParams(url.slice(at + 1)).getAll('ticket');
 }
 
 /** Of `Authorization`, every `Bearer`. */

@@ -7,6 +7,7 @@ import { ERROR_CODES, envelope, toSeconds } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import { NO_ID, pingFrame } from '../core/frame.ts';
 import type { Metrics } from '../core/metrics.ts';
+import type { Cors } from './cors.ts';
 import {
   hasBody, jsonHead, lastEventIdOf, requestIdOf, streamHead, wantsEvents,
 } from './headers.ts';
@@ -18,6 +19,7 @@ export interface ExchangeOptions {
   readonly metrics: Metrics;
   /** A reader that takes nothing of an answer for this long is cut off. */
   readonly slowTimeoutMs: number;
+  readonly cors: Cors;
 }
 
 /** Where upstream or a limit gives no `Retry-After`. */
@@ -50,6 +52,11 @@ export class Exchange {
     return !response.destroyed && !response.writableEnded && !request.socket.destroyed;
   }
 
+  /** As it is sent: with what the page of another origin is to be told. */
+  head(headers: Record<string, string>): Record<string, string> {
+    return this.#options.cors.grant(this.request, headers);
+  }
+
   json(status: number, body: string, headers: Record<string, string> = {}): void {
     const { request, response, requestId } = this;
     // What is left of a request that was not read must not become the next one.
@@ -58,19 +65,22 @@ export class Exchange {
     const length = { 'content-length': String(Buffer.byteLength(body)) };
     // A host's server has times of its own. One that is queued has the socket of another's answer.
     if (this.place !== 'host') response.socket?.setTimeout(this.#options.slowTimeoutMs);
-    response.writeHead(status, { ...jsonHead(requestId), ...length, ...close, ...headers });
+    const head = { ...jsonHead(requestId), ...length, ...close, ...headers };
+    response.writeHead(status, this.head(head));
     response.end(request.method === 'HEAD' ? undefined : body);
   }
 
   /** 304: the client has it. */
   notModified(headers: Record<string, string>): void {
-    this.response.writeHead(304, { ...headers, 'x-request-id': this.requestId }).end();
+    const head = this.head({ ...headers, 'x-request-id': this.requestId });
+    this.response.writeHead(304, head).end();
   }
 
-  /** 204: the one answer that makes an EventSource stop. */
-  noContent(): void {
+  /** 204: the one answer that makes an EventSource stop. Also to a question without a body. */
+  noContent(headers: Record<string, string> = {}): void {
     const { response, requestId } = this;
-    response.writeHead(204, { 'cache-control': 'no-store', 'x-request-id': requestId }).end();
+    const head = { 'cache-control': 'no-store', 'x-request-id': requestId, ...headers };
+    response.writeHead(204, this.head(head)).end();
   }
 
   refuse(refusal: Refusal, allow?: string): void {
@@ -97,7 +107,7 @@ export class Exchange {
     const id = lastEventIdOf(request, new URLSearchParams(query)) ?? NO_ID;
     const retryMs = Math.floor(Math.max(1000, retryAfterMs) * (1 + random() / 2));
     const head = { ...streamHead(requestId, false), 'x-runcast-refused': `${status} ${code}` };
-    response.writeHead(200, head);
+    response.writeHead(200, this.head(head));
     response.end(pingFrame(id, clock.wallNow(), retryMs).bytes);
   }
 }

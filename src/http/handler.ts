@@ -10,6 +10,7 @@ import { refuse } from '../core/errors.ts';
 import type { Logger } from '../core/log.ts';
 import type { Machine } from '../core/machine.ts';
 import type { RunSource } from '../core/run-source.ts';
+import { Cors } from './cors.ts';
 import { Doctor } from './doctor.ts';
 import type { DoctorOptions } from './doctor.ts';
 import { Entrance } from './entrance.ts';
@@ -21,13 +22,18 @@ import { parseRoute } from './routes.ts';
 import { answerStatus } from './status.ts';
 import { Streams } from './streams.ts';
 import type { StreamsOptions } from './streams.ts';
+import { TicketOffice } from './ticket-office.ts';
+import { Tickets } from './tickets.ts';
+import type { TicketsOptions } from './tickets.ts';
 import { Waits } from './wait.ts';
 
 /** What the handler is put together from. */
 export interface HandlerOptions extends
-  ExchangeOptions, StreamsOptions, PushesOptions, DoctorOptions {
+  Omit<ExchangeOptions, 'cors'>, StreamsOptions, PushesOptions, TicketsOptions, DoctorOptions {
   readonly source: RunSource;
   readonly keyPrefix: string;
+  readonly basePath: string | undefined;
+  readonly allowedOrigins: readonly string[] | undefined;
   readonly log: Logger;
   readonly machine: Machine;
 }
@@ -36,21 +42,26 @@ const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Answers requests; {@link Handler.handle} may be mounted in any server. */
 export class Handler {
-  readonly #options: HandlerOptions;
+  readonly #options: HandlerOptions & ExchangeOptions;
+  readonly #cors: Cors;
   readonly #entrance: Entrance;
   readonly #streams: Streams;
   readonly #waits: Waits;
   readonly #pushes: Pushes;
   readonly #doctor: Doctor;
+  readonly #ticketOffice: TicketOffice;
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
-    this.#options = options;
-    this.#entrance = new Entrance(source, keyPrefix);
+    this.#cors = new Cors(options.allowedOrigins);
+    this.#options = { ...options, cors: this.#cors };
+    const tickets = new Tickets(options);
+    this.#entrance = new Entrance(source, keyPrefix, tickets);
     this.#streams = new Streams(options, this.#entrance);
     this.#waits = new Waits(clock, hub, this.#entrance);
     this.#pushes = new Pushes(options);
     this.#doctor = new Doctor(options);
+    this.#ticketOffice = new TicketOffice(tickets, this.#entrance, options);
   }
 
   /** From now on nobody is let in, in a way that brings clients back. */
@@ -94,9 +105,13 @@ export class Handler {
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A request has a Host' }));
     }
-    const route = parseRoute(request.method ?? '', request.url ?? '', this.#pushes.offers);
+    const { method = '', url = '' } = request;
+    const route = parseRoute(method, url, this.#pushes.offers, this.#options.basePath);
     switch (route.kind) {
       case 'refused':
+        if (route.allow !== undefined && this.#cors.isPreflight(request)) {
+          return exchange.noContent(this.#cors.preflightHead(request, route.allow));
+        }
         return exchange.refuse(route.refusal, route.allow);
       case 'live':
         return exchange.json(200, JSON.stringify({ status: 'ok' }));
@@ -116,6 +131,8 @@ export class Handler {
         return this.#pushes.poke(exchange, route.runId);
       case 'publish':
         return this.#pushes.publish(exchange, route.runId);
+      case 'ticket':
+        return this.#ticketOffice.issue(exchange, route.runId);
       case 'webhook':
         return this.#pushes.webhook(exchange);
       case 'doctor': case 'doctor-facts': case 'doctor-stream': case 'doctor-script':

@@ -9,7 +9,7 @@ import type { DoctorRoute } from './doctor-routes.ts';
 export type Route =
   | { readonly kind: 'stream'; readonly runId: string; readonly query: URLSearchParams }
   | { readonly kind: 'wait'; readonly runId: string; readonly timeoutMs: number }
-  | { readonly kind: 'status' | 'poke' | 'publish'; readonly runId: string }
+  | { readonly kind: 'status' | 'poke' | 'publish' | 'ticket'; readonly runId: string }
   | { readonly kind: 'webhook' }
   | DoctorRoute
   | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
@@ -35,9 +35,9 @@ const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new
 /** What names a run. */
 export const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 /** `stream` by itself is no run: that path is for streams of several. */
-const RUN_PATH = /^\/v1\/runs\/(?:(.*)\/(stream|wait|poke)|(?!stream$)([^/]+))$/s;
+const RUN_PATH = /^\/v1\/runs\/(?:(.*)\/(stream|wait|poke|ticket)|(?!stream$)([^/]+))$/s;
 const METHODS: Readonly<Record<string, readonly string[]>> = {
-  stream: ['GET'], wait: ['GET'], poke: ['POST'], status: ['GET', 'HEAD'],
+  stream: ['GET'], wait: ['GET'], status: ['GET', 'HEAD'], poke: ['POST'], ticket: ['POST'],
 };
 
 const DEFAULT_WAIT_S = 60;
@@ -46,10 +46,12 @@ const MAX_WAIT_S = 120;
 /**
  * The target is taken as it was sent: `new URL` would fold `%2e%2e` away and let `//host` swap
  * the host. Absolute-form is accepted, as RFC 9112 (3.2.2) demands; its authority means nothing.
+ * `base` is taken off where no proxy or host has done so.
  */
-export function parseRoute(method: string, target: string, offers = NONE): Route {
+export function parseRoute(method: string, target: string, offers = NONE, base = ''): Route {
   const local = target.replace(/^https?:\/\/[^/?#]*/i, '');
-  const [path = '', ...rest] = local.split('?');
+  const [whole = '', ...rest] = local.split('?');
+  const path = whole.startsWith(`${base}/`) ? whole.slice(base.length) : whole;
   const probe = PROBES.get(path);
   if (probe !== undefined) return allow(method, ['GET', 'HEAD']) ?? { kind: probe };
   const consulted = parseDoctorRoute(path, new URLSearchParams(rest.join('?')));
@@ -60,10 +62,10 @@ export function parseRoute(method: string, target: string, offers = NONE): Route
   if (path === '/v1/webhooks/runs' && offers.webhooks) {
     return allow(method, ['POST']) ?? { kind: 'webhook' };
   }
-  const [isRun, parent, name = 'status', whole] = RUN_PATH.exec(path) ?? [];
+  const [isRun, parent, name = 'status', id] = RUN_PATH.exec(path) ?? [];
   if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
   const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
-  const runId = decodeOnce(parent ?? whole ?? '');
+  const runId = decodeOnce(parent ?? id ?? '');
   return allow(method, methods)
     ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));
 }
@@ -81,7 +83,7 @@ function routeOf(kind: string, runId: string | undefined, query: URLSearchParams
       return timeoutMs === undefined
         ? refused(refuse('VALIDATION_ERROR', { error })) : { kind, runId, timeoutMs };
     }
-    case 'poke': case 'publish':
+    case 'poke': case 'publish': case 'ticket':
       return { kind, runId };
     default:
       return { kind: 'status', runId };

@@ -9,7 +9,7 @@ import { matchesTag } from './headers.ts';
 export async function answerStatus(
   exchange: Exchange, runId: string, entrance: Entrance,
 ): Promise<void> {
-  const key = entrance.keyOf(exchange);
+  const key = entrance.keyOf(exchange, runId);
   if (key === undefined) return;
   const admitted = await entrance.admit(exchange, runId, key, 'look');
   if (admitted === undefined) return;

@@ -52,7 +52,7 @@ export class Streams {
       const error = 'A stream has its own connection';
       return exchange.refuse(refuse('VALIDATION_ERROR', { error }));
     }
-    const key = this.#entrance.keyOf(exchange);
+    const key = this.#entrance.keyOf(exchange, route.runId);
     if (key === undefined) return undefined;
     this.#streaming.add(request.socket);
     if (!await this.#join(exchange, route, key)) this.#streaming.delete(request.socket);
@@ -77,7 +77,7 @@ export class Streams {
     const { request: { socket }, response, requestId, place } = exchange;
     const framing = this.#framing(exchange.request);
     socket.cork();
-    response.writeHead(200, streamHead(requestId, framing === 'gzip'));
+    response.writeHead(200, exchange.head(streamHead(requestId, framing === 'gzip')));
     response.flushHeaders();
     const isTaken = place === 'own' && this.#connections.take(response);
     if (isTaken) this.#streaming.delete(socket);

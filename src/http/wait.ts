@@ -52,7 +52,7 @@ export class Waits {
   async #answer(exchange: Exchange, { runId, timeoutMs }: WaitRoute): Promise<void> {
     if (!exchange.isOpen) return;
     const until = this.#clock.now() + timeoutMs;
-    const key = this.#entrance.keyOf(exchange);
+    const key = this.#entrance.keyOf(exchange, runId);
     if (key === undefined) return;
     const admitted = await this.#entrance.admit(exchange, runId, key, 'follow');
     if (admitted === undefined) return;

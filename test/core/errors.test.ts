@@ -12,6 +12,8 @@ const TABLE: Readonly<Record<ErrorCode, readonly [status: number, retryable: boo
   VALIDATION_ERROR: [400, false],
   AUTH_MISSING_KEY: [401, false],
   AUTH_INVALID_KEY: [401, false],
+  TICKET_INVALID: [401, false],
+  TICKET_EXPIRED: [401, false],
   SIGNATURE_INVALID: [401, false],
   FORBIDDEN: [403, false],
   NOT_FOUND: [404, false],

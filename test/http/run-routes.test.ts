@@ -22,6 +22,7 @@ describe('the routes of a run', () => {
       ['GET', '/a/wait', 'wait a'], ['GET', '/wait/wait', 'wait wait'], ['PUT', '/a', 'publish a'],
       ['POST', '/a/poke', 'poke a'], ['GET', '/a?wait', 'status a'],
       ['GET', '/healthz', 'status healthz'],
+      ['POST', '/a/ticket', 'ticket a'], ['GET', '/a/ticket', 'METHOD_NOT_ALLOWED POST'],
       ['POST', '/a', 'METHOD_NOT_ALLOWED GET, HEAD, PUT'],
       ['HEAD', '/a/wait', 'METHOD_NOT_ALLOWED GET'], ['GET', '/a/poke', 'METHOD_NOT_ALLOWED POST'],
       ['PUT', '/a/poke', 'METHOD_NOT_ALLOWED POST'],
@@ -38,11 +39,22 @@ describe('the routes of a run', () => {
   it('take ids as the stream does', () => {
     for (const id of ['a.b', '%2e%2e', 'a%2fb', 'a%2fstream', '%', 'a%00', 'a b']) {
       for (const [method, path] of [
-        ['GET', ''], ['PUT', ''], ['GET', '/wait'], ['POST', '/poke'],
+        ['GET', ''], ['PUT', ''], ['GET', '/wait'], ['POST', '/poke'], ['POST', '/ticket'],
       ] as const) {
         assert.equal(what(method, `/v1/runs/${id}${path}`, ALL), 'VALIDATION_ERROR', id + path);
       }
     }
+  });
+
+  it('are found below a base path, whether or not somebody has taken it off', () => {
+    const idAt = (target: string): unknown => {
+      const route = parseRoute('GET', target, ALL, '/base');
+      return 'runId' in route ? route.runId : route.kind;
+    };
+    assert.deepEqual([
+      '/base/v1/runs/a', '/v1/runs/a', 'http://b/base/v1/runs/a', '/base/livez',
+      '/base/base/v1/runs/a', '/basev1/runs/a', '/Base/v1/runs/a', '/base', '/base/',
+    ].map(idAt), ['a', 'a', 'a', 'live', ...Array<string>(5).fill('refused')]);
   });
 
   it('are nowhere else', () => {

@@ -45,17 +45,19 @@ ldd "$shell" | grep -o '/[^ )]*' | sort -u | while read -r library; do
   cp -L "$library" "$build/rootfs$library"
 done
 mkdir -p "$build/rootfs/modules/node_modules"
-cp -a node_modules/typescript node_modules/@types "$build/rootfs/modules/node_modules/" 2> /dev/null
-[ -d node_modules/@typescript ] && cp -a node_modules/@typescript "$build/rootfs/modules/node_modules/"
-cp -a node_modules/undici-types "$build/rootfs/modules/node_modules/"
+for name in typescript @typescript @types undici-types; do
+  cp -a "node_modules/$name" "$build/rootfs/modules/node_modules/"
+done
 cat > "$build/rootfs/usr/bin/npm" << 'NPM'
 #!/bin/sh
 case "$1 $2" in
-  'ci --ignore-scripts') exec /nodejs/bin/node -e 'fs.symlinkSync("/modules/node_modules", "node_modules")' ;;
+  'ci --ignore-scripts')
+    exec /nodejs/bin/node -e 'fs.symlinkSync("/modules/node_modules", "node_modules")' ;;
   'run build') exec /nodejs/bin/node -e '
     const { scripts } = JSON.parse(fs.readFileSync("package.json"));
-    const step = scripts.build.replace(/(^|&& )tsc /g, "$1/nodejs/bin/node node_modules/typescript/bin/tsc ")
-      .replace(/(^|&& )node /g, "$1/nodejs/bin/node ");
+    const node = "/nodejs/bin/node ";
+    const step = scripts.build.replace(/(^|&& )node /g, "$1" + node)
+      .replace(/(^|&& )tsc /g, "$1" + node + "node_modules/typescript/bin/tsc ");
     child_process.execSync(step, { stdio: "inherit" });' ;;
   *) echo "npm stand-in: $*" >&2; exit 1 ;;
 esac
@@ -67,7 +69,7 @@ bh bud -q --isolation chroot -t localhost/build-base "$build" > /dev/null
 # --- The Dockerfile itself.
 bh bud -q --isolation chroot --pull-never --format docker \
   --build-arg NODE_IMAGE=localhost/build-base --build-arg RUNTIME_IMAGE=localhost/runtime-base \
-  -t localhost/runcast . > "$work/bud.log" 2>&1 || { cat "$work/bud.log" >&2; fail 'it was not built'; }
+  -t localhost/runcast . > "$work/log" 2>&1 || { cat "$work/log" >&2; fail 'it was not built'; }
 
 # --- What is in it.
 config=$(bh inspect --type image localhost/runcast)
@@ -85,7 +87,8 @@ added=$(cd "$mount/app" && find . -maxdepth 1 -mindepth 1 | sort | tr '\n' ' ')
 if [ -e "$mount/bin/sh" ]; then fail 'there is a shell in it'; fi
 
 # --- Run: PID 1 of its own, user 65532, a root that is read-only.
-port=$(node -e 's = net.createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
+port=$(node -e 's = net.createServer().listen(0, "127.0.0.1", () => {
+  console.log(s.address().port); s.close(); })')
 cat > "$work/pid1.sh" << 'PID1'
 mount --bind "$1" "$1"
 mount -o remount,bind,ro "$1"
@@ -106,7 +109,8 @@ grep -q ' is at ' "$work/out" || { cat "$work/err" >&2; fail 'it does not listen
 inside() { chroot --userspec=65532:65532 "$mount" /nodejs/bin/node /app/dist/cli.js "$@"; }
 inside health "http://127.0.0.1:$port" || fail 'it is not healthy'
 if inside health 'http://127.0.0.1:9' 2> /dev/null; then fail 'nobody is healthy'; fi
-curl -sN -m 60 -H 'x-api-key: lma_demo' "http://127.0.0.1:$port/v1/runs/demo-c/stream" > "$work/stream"
+stream="http://127.0.0.1:$port/v1/runs/demo-c/stream"
+curl -sN -m 60 -H 'x-api-key: lma_demo' "$stream" > "$work/stream"
 grep -q '^event: complete$' "$work/stream" || fail 'the run was not streamed to its end'
 
 # --- The end: the signal reaches PID 1 by itself.
@@ -117,4 +121,4 @@ code=0
 wait "$pid" || code=$?
 pid=
 [ "$code" = 0 ] || fail "SIGTERM ended it with $code"
-echo "container: built, run, healthy, streamed, stopped; $(du -sh "$mount/app/dist" | cut -f1) of dist"
+echo "container: built, run, healthy, streamed, stopped"
