@@ -112,8 +112,8 @@ async function ask(
 }
 
 /** A redirect is not followed: to another origin some headers would not come along. */
-function initOf(nonce: string, signal: AbortSignal): RequestInit & { readonly cache: string } {
-  return { headers: probeHeaders(nonce), signal, cache: 'no-store', redirect: 'manual' };
+function initOf(nonce: string, signal: AbortSignal) {
+  return { headers: probeHeaders(nonce), signal, cache: 'no-store', redirect: 'manual' } as const;
 }
 
 function isFacts(body: unknown): body is Facts {

@@ -167,6 +167,7 @@ describe('probes', () => {
     const mounted = createGateway({ upstream: gateway.upstream.origin });
     const server = createServer(mounted.handler).listen(0, '127.0.0.1');
     await once(server, 'listening');
+    t.after(() => server.closeAllConnections());
     const { port } = server.address() as AddressInfo;
     const other = await openStream(`http://127.0.0.1:${port}${PROBE}&seconds=60`);
     await mounted.close();
