@@ -5,7 +5,7 @@
 
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
-import type { Admitted, ApiKey, Purpose, RunSource } from '../core/run-source.ts';
+import type { Admission, Admitted, ApiKey, Purpose, RunSource } from '../core/run-source.ts';
 import { readKey } from './credentials.ts';
 import type { Exchange } from './exchange.ts';
 import { hasBody } from './headers.ts';
@@ -46,6 +46,25 @@ export class Entrance {
     if (this.#isDraining) return refused(shuttingDown());
     if (place === 'spare') return refused(full());
     return key;
+  }
+
+  /** The key that each of the runs is asked for with; undefined: the request was refused. */
+  keysOf(exchange: Exchange, runIds: readonly string[]): ApiKey[] | undefined {
+    const key = this.keyOf(exchange);
+    return key && runIds.map(() => key);
+  }
+
+  /** Asks for one run of several. Never rejects, and decides nothing about the request. */
+  ask(runId: string, key: ApiKey): Promise<Admission> {
+    return this.#source.admit(runId, key, 'follow')
+      .catch((): Admission => ({ kind: 'refused', refusal: refuse('INTERNAL_ERROR') }));
+  }
+
+  /** What `answers` come to, unless there is nobody to answer any more: undefined. */
+  async gather<T>(exchange: Exchange, answers: Promise<T>): Promise<T | undefined> {
+    this.#joining.add(exchange);
+    const gathered = await answers.finally(() => this.#joining.delete(exchange));
+    return exchange.isOpen ? gathered : undefined;
   }
 
   /** Undefined: it was refused, or there is nobody to answer any more. */
