@@ -4,6 +4,7 @@
  * some clients turn a comment with a blank line into an event. (WHATWG HTML, 9.2.5 and 9.2.6.)
  */
 
+import type { Refusal } from './errors.ts';
 import type { Snapshot } from './execution.ts';
 import { Piece } from './piece.ts';
 
@@ -15,12 +16,24 @@ export class Frame extends Piece {
   readonly event: EventName;
   /** What a client will send back as `Last-Event-ID`. */
   readonly id: string;
+  #body: Piece | undefined;
 
   constructor(event: EventName, id: string, data: string, retryMs?: number) {
     const retry = retryMs === undefined ? '' : `retry: ${retryMs}\n`;
     super(`${retry}event: ${event}\nid: ${id}\ndata: ${data}\n\n`);
     this.event = event;
     this.id = id;
+  }
+
+  /**
+   * Without `id` and `retry`, to be put behind an {@link idLine}: shared by all streams whose ids
+   * are their own. Made when it is first asked for.
+   */
+  get body(): Piece {
+    if (this.#body !== undefined) return this.#body;
+    const { bytes } = this;
+    const data = bytes.toString('utf8', bytes.indexOf('\ndata: ') + 1);
+    return this.#body = new Piece(`event: ${this.event}\n${data}`);
   }
 }
 
@@ -29,6 +42,23 @@ export const TERMINAL_RETRY_MS = 86_400_000;
 
 /** The id of an event that is sent before any state was. */
 export const NO_ID = 'none';
+
+/** In the id of a stream of several runs, the place of one that its key may not see. */
+export const REFUSED_ID = 'refused';
+
+/** Between the ids of several runs; in no id itself. */
+const ID_SEPARATOR = '.';
+
+/** The id of a stream of several runs: theirs, in the order of the request. */
+export function joinIds(ids: readonly string[]): string {
+  return ids.join(ID_SEPARATOR);
+}
+
+/** Where a client left off, by run. What does not fit `count` runs is no position at all. */
+export function splitId(id: string | undefined, count: number): string[] {
+  const ids = id?.split(ID_SEPARATOR) ?? [];
+  return ids.length === count ? ids : Array.from({ length: count }, () => NO_ID);
+}
 
 /** `progress`, `complete` or `error` with the whole state. */
 export function stateFrame(snapshot: Snapshot): Frame {
@@ -52,6 +82,18 @@ export function timeoutFrame(id: string, streamTimeoutMs: number): Frame {
 /** The client's key lost access, or the run is gone: final, and not worth a reconnect. */
 export function lossFrame(id: string, data: Readonly<Record<string, unknown>>): Frame {
   return new Frame('error', id, JSON.stringify(data), TERMINAL_RETRY_MS);
+}
+
+/** What such an event says. */
+export function lossFacts(
+  runId: string, { error, code }: Refusal, requestId: string,
+): Readonly<Record<string, unknown>> {
+  return { runId, errorMessage: error, error, code, retryable: false, requestId };
+}
+
+/** Begins an event that goes on with a {@link Frame.body}. */
+export function idLine(id: string, retryMs?: number): Piece {
+  return new Piece(`${retryMs === undefined ? '' : `retry: ${retryMs}\n`}id: ${id}\n`);
 }
 
 /** To be put in front of a stream's first frame: the event it belongs to is not over yet. */

@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
-import type { Admitted, ApiKey, Purpose, RunSource } from '../core/run-source.ts';
+import type { Admission, Admitted, ApiKey, Purpose, RunSource } from '../core/run-source.ts';
 import { hasKey, readKey, ticketsOf } from './credentials.ts';
 import type { Exchange } from './exchange.ts';
 import { hasBody } from './headers.ts';
@@ -40,15 +40,18 @@ export class Entrance {
 
   /** The key of a request that may be asked for about this run; undefined: it was refused. */
   keyOf(exchange: Exchange, runId: string): ApiKey | undefined {
+    return this.keysOf(exchange, [runId])?.[0];
+  }
+
+  /** The key that each of the runs is asked for with; undefined: the request was refused. */
+  keysOf(exchange: Exchange, runIds: readonly string[]): readonly ApiKey[] | undefined {
     const { request } = exchange;
     // A body that never comes would end the answer at the server's request timeout.
     if (hasBody(request)) {
       const error = 'A GET here has no body';
       return void exchange.refuse(refuse('VALIDATION_ERROR', { error }));
     }
-    const [ticket, another] = ticketsOf(request);
-    return this.#passing(exchange, ticket === undefined
-      ? readKey(request, this.#keyPrefix) : this.#keyIn(request, runId, ticket, another));
+    return this.#passing(exchange, this.#keysIn(request, runIds));
   }
 
   /** The same for a request whose key must be its own: no ticket is good for another one. */
@@ -57,21 +60,44 @@ export class Entrance {
   }
 
   /** A proxy in front might have judged by another one than we do, so there is one of anything. */
-  #keyIn(
-    request: IncomingMessage, runId: string, ticket: string, another: string | undefined,
-  ): ApiKey | Refusal {
-    if (another !== undefined || hasKey(request, this.#keyPrefix)) {
-      return refuse('TICKET_INVALID', { error: 'A ticket comes without a key or another ticket' });
+  #keysIn(request: IncomingMessage, runIds: readonly string[]): readonly ApiKey[] | Refusal {
+    const tickets = ticketsOf(request);
+    if (tickets.length === 0) {
+      const key = readKey(request, this.#keyPrefix);
+      return 'code' in key ? key : runIds.map(() => key);
     }
-    return this.#tickets.open(ticket, runId);
+    if (tickets.length !== runIds.length || hasKey(request, this.#keyPrefix)) {
+      const error = 'There is one ticket for each run, in their order, and no key beside it';
+      return refuse('TICKET_INVALID', { error });
+    }
+    const keys: ApiKey[] = [];
+    for (const [i, runId] of runIds.entries()) {
+      const key = this.#tickets.open(tickets[i] ?? '', runId);
+      if ('code' in key) return key;
+      keys.push(key);
+    }
+    return keys;
   }
 
-  #passing(exchange: Exchange, key: ApiKey | Refusal): ApiKey | undefined {
+  #passing<T extends object>(exchange: Exchange, keys: T | Refusal): T | undefined {
     const refused = (refusal: Refusal): undefined => void exchange.refuse(refusal);
-    if ('code' in key) return refused(key);
+    if ('code' in keys) return refused(keys);
     if (this.#isDraining) return refused(shuttingDown());
     if (exchange.place === 'spare') return refused(full());
-    return key;
+    return keys;
+  }
+
+  /** Asks for one run of several. Never rejects, and decides nothing about the request. */
+  ask(runId: string, key: ApiKey): Promise<Admission> {
+    return this.#source.admit(runId, key, 'follow')
+      .catch((): Admission => ({ kind: 'refused', refusal: refuse('INTERNAL_ERROR') }));
+  }
+
+  /** What `answers` come to, unless there is nobody to answer any more: undefined. */
+  async gather<T>(exchange: Exchange, answers: Promise<T>): Promise<T | undefined> {
+    this.#joining.add(exchange);
+    const gathered = await answers.finally(() => this.#joining.delete(exchange));
+    return exchange.isOpen ? gathered : undefined;
   }
 
   /** Undefined: it was refused, or there is nobody to answer any more. */

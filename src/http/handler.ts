@@ -121,7 +121,7 @@ export class Handler {
         return this.#health(exchange);
       case 'metrics':
         return this.#metrics(exchange);
-      case 'stream':
+      case 'stream': case 'streams':
         return this.#streams.open(exchange, route);
       case 'status':
         return answerStatus(exchange, route.runId, this.#entrance);

@@ -8,6 +8,9 @@ import type { DoctorRoute } from './doctor-routes.ts';
 /** What a request is for. */
 export type Route =
   | { readonly kind: 'stream'; readonly runId: string; readonly query: URLSearchParams }
+  | {
+    readonly kind: 'streams'; readonly runIds: readonly string[]; readonly query: URLSearchParams;
+  }
   | { readonly kind: 'wait'; readonly runId: string; readonly timeoutMs: number }
   | { readonly kind: 'status' | 'poke' | 'publish' | 'ticket'; readonly runId: string }
   | { readonly kind: 'webhook' }
@@ -16,6 +19,8 @@ export type Route =
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
 /** For a stream of a run. */
 export type StreamRoute = Extract<Route, { kind: 'stream' }>;
+/** For one stream of several runs. */
+export type StreamsRoute = Extract<Route, { kind: 'streams' }>;
 /** For the end of a run. */
 export type WaitRoute = Extract<Route, { kind: 'wait' }>;
 
@@ -32,6 +37,12 @@ const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new
   ['/livez', 'live'], ['/readyz', 'ready'], ['/healthz', 'health'],
   ['/metrics', 'metrics'],
 ]);
+/** The path of a stream of several runs, which are named by its query. */
+const STREAMS_PATH = '/v1/runs/stream';
+/** Runs on one connection. Their joined ids fit into a `Last-Event-ID`. */
+export const MAX_RUNS_ON_ONE = 50;
+/** Characters of a wrong run id that a message shows. */
+const MAX_PRINTED = 64;
 /** What names a run. */
 export const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 /** `stream` by itself is no run: that path is for streams of several. */
@@ -62,6 +73,9 @@ export function parseRoute(method: string, target: string, offers = NONE, base =
   if (path === '/v1/webhooks/runs' && offers.webhooks) {
     return allow(method, ['POST']) ?? { kind: 'webhook' };
   }
+  if (path === STREAMS_PATH) {
+    return allow(method, ['GET']) ?? streamsRoute(new URLSearchParams(rest.join('?')));
+  }
   const [isRun, parent, name = 'status', id] = RUN_PATH.exec(path) ?? [];
   if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
   const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
@@ -88,6 +102,22 @@ function routeOf(kind: string, runId: string | undefined, query: URLSearchParams
     default:
       return { kind: 'status', runId };
   }
+}
+
+/** A run that is named twice is followed once. */
+function streamsRoute(query: URLSearchParams): Route {
+  const runIds = [...new Set(query.getAll('runId'))];
+  const bad = runIds.filter((runId) => !RUN_ID.test(runId));
+  if (bad.length > 0) {
+    const named = bad.map((runId) => JSON.stringify(runId.slice(0, MAX_PRINTED))).join(', ');
+    const error = `runId must match ${RUN_ID.source}, not ${named}`;
+    return refused(refuse('VALIDATION_ERROR', { error }));
+  }
+  if (runIds.length >= 1 && runIds.length <= MAX_RUNS_ON_ONE) {
+    return { kind: 'streams', runIds, query };
+  }
+  const error = `1 to ${MAX_RUNS_ON_ONE} runs are named by ?runId=…&runId=…, not ${runIds.length}`;
+  return refused(refuse('VALIDATION_ERROR', { error }));
 }
 
 /** Milliseconds. */

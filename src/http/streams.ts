@@ -8,13 +8,16 @@ import type { Socket } from 'node:net';
 
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
-import type { Admitted, ApiKey } from '../core/run-source.ts';
+import { splitId } from '../core/frame.ts';
+import type { Admission, ApiKey } from '../core/run-source.ts';
 import type { Hub } from '../hub/hub.ts';
+import type { Client } from '../hub/sink.ts';
 import { Connections } from './connections.ts';
 import type { Entrance } from './entrance.ts';
 import type { Exchange } from './exchange.ts';
+import { firstAnswers, hasSeen, verdictOn } from './first-answers.ts';
 import { acceptsGzip, lastEventIdOf, streamHead } from './headers.ts';
-import type { StreamRoute } from './routes.ts';
+import type { StreamRoute, StreamsRoute } from './routes.ts';
 import { SendQueues } from './send-queues.ts';
 import { SocketSink } from './socket-sink.ts';
 import type { Framing } from './socket-sink.ts';
@@ -24,6 +27,11 @@ export interface StreamsOptions {
   readonly clock: Clock;
   readonly hub: Hub;
   readonly compress: boolean;
+}
+
+interface Ask {
+  readonly runId: string;
+  readonly key: ApiKey;
 }
 
 /** Opens streams. */
@@ -46,34 +54,68 @@ export class Streams {
     return this.#streaming.has(socket);
   }
 
-  async open(exchange: Exchange, route: StreamRoute): Promise<void> {
+  async open(exchange: Exchange, route: StreamRoute | StreamsRoute): Promise<void> {
     const { request, response } = exchange;
     if (response.socket === null) {
       const error = 'A stream has its own connection';
       return exchange.refuse(refuse('VALIDATION_ERROR', { error }));
     }
-    const key = this.#entrance.keyOf(exchange, route.runId);
-    if (key === undefined) return undefined;
+    const runIds = route.kind === 'stream' ? [route.runId] : route.runIds;
+    const keys = this.#entrance.keysOf(exchange, runIds);
+    if (keys === undefined) return undefined;
+    const lastEventId = lastEventIdOf(request, route.query);
+    const asks = runIds.map((runId, i) => ({ runId, key: keys[i] as ApiKey }));
     this.#streaming.add(request.socket);
-    if (!await this.#join(exchange, route, key)) this.#streaming.delete(request.socket);
+    const isOpen = await (route.kind === 'stream'
+      ? this.#join(exchange, asks, lastEventId) : this.#joinAll(exchange, asks, lastEventId));
+    if (!isOpen) this.#streaming.delete(request.socket);
     return undefined;
   }
 
   /** Is there a stream now? */
-  async #join(exchange: Exchange, { runId, query }: StreamRoute, key: ApiKey): Promise<boolean> {
-    const admitted = await this.#entrance.admit(exchange, runId, key, 'follow');
+  async #join(
+    exchange: Exchange, [ask]: readonly Ask[], lastEventId: string | undefined,
+  ): Promise<boolean> {
+    if (ask === undefined) return false;
+    const admitted = await this.#entrance.admit(exchange, ask.runId, ask.key, 'follow');
     if (admitted === undefined) return false;
-    const lastEventId = lastEventIdOf(exchange.request, query);
-    if (hasSeenTheEnd(admitted, lastEventId)) {
+    if (hasSeen(admitted, lastEventId)) {
       admitted.leave?.();
       exchange.noContent();
       return false;
     }
-    return this.#open(exchange, admitted, lastEventId);
+    return this.#open(exchange, lastEventId, (client) => {
+      this.#options.hub.subscribe(admitted, client);
+    });
+  }
+
+  /** Is there a stream of several now? */
+  async #joinAll(
+    exchange: Exchange, asks: readonly Ask[], lastEventId: string | undefined,
+  ): Promise<boolean> {
+    const asked = asks.map(({ runId, key }) => this.#entrance.ask(runId, key));
+    const answers = await this.#entrance.gather(
+      exchange, firstAnswers(asked, this.#options.clock));
+    const verdict = answers && verdictOn(answers, splitId(lastEventId, asks.length));
+    if (answers !== undefined && verdict?.kind === 'open') {
+      const wanted = asks.map(({ runId, key }, i) => ({
+        runId, key, answer: answers[i], answered: asked[i] as Promise<Admission>,
+        ask: () => this.#entrance.ask(runId, key),
+      }));
+      return this.#open(exchange, lastEventId, (client) => {
+        this.#options.hub.bundle(wanted, client);
+      });
+    }
+    for (const each of asked) void each.then(giveBack);
+    if (verdict?.kind === 'seen') exchange.noContent();
+    else if (verdict?.kind === 'refused') exchange.refuse(verdict.refusal);
+    return false;
   }
 
   /** Head and first event leave in one packet. */
-  #open(exchange: Exchange, admitted: Admitted, lastEventId: string | undefined): boolean {
+  #open(
+    exchange: Exchange, lastEventId: string | undefined, subscribe: (client: Client) => void,
+  ): boolean {
     const { request: { socket }, response, requestId, place } = exchange;
     const framing = this.#framing(exchange.request);
     socket.cork();
@@ -83,7 +125,7 @@ export class Streams {
     if (isTaken) this.#streaming.delete(socket);
     const outlet = isTaken ? { socket, response: undefined } : { socket, response };
     const sink = new SocketSink({ ...outlet, framing, queues: this.#queues });
-    this.#options.hub.subscribe(admitted, { sink, requestId, lastEventId });
+    subscribe({ sink, requestId, lastEventId });
     socket.uncork();
     return true;
   }
@@ -94,6 +136,6 @@ export class Streams {
   }
 }
 
-function hasSeenTheEnd({ snapshot }: Admitted, lastEventId: string | undefined): boolean {
-  return snapshot.terminal !== undefined && snapshot.id === lastEventId;
+function giveBack(admission: Admission): void {
+  if (admission.kind === 'admitted') admission.leave?.();
 }

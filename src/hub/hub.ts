@@ -5,10 +5,13 @@ import type { EventName } from '../core/frame.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { MultiMap } from '../core/multimap.ts';
 import type { Admitted, RunSource } from '../core/run-source.ts';
+import { Bundle } from './bundle.ts';
 import { Channel } from './channel.ts';
 import type { CloseReason, Follower, FollowerOwner } from './follower.ts';
+import type { Client } from './sink.ts';
+import type { Place, Wanted } from './strand.ts';
+import type { StreamPolicy } from './stream.ts';
 import { Subscriber } from './subscriber.ts';
-import type { Client, SubscriberPolicy } from './subscriber.ts';
 import { Waiter } from './waiter.ts';
 import type { WaitingClient } from './waiter.ts';
 import { Wheel } from './wheel.ts';
@@ -16,16 +19,17 @@ import { Wheel } from './wheel.ts';
 /** All streams and waits of this process. */
 export class Hub {
   readonly #source: RunSource;
-  readonly #policy: SubscriberPolicy;
+  readonly #policy: StreamPolicy;
   readonly #metrics: Metrics;
   readonly #wheel: Wheel;
   /** Mostly one a run; more when its id means different runs to different keys. */
   readonly #channels = new MultiMap<string, Channel>();
   /** Until their connections are gone, also those that have had their last event. */
   readonly #followers = new Set<Follower>();
+  readonly #bundles = new Set<Bundle>();
   readonly #onEmpty: (() => void)[] = [];
 
-  constructor(source: RunSource, policy: Omit<SubscriberPolicy, 'tally'>, metrics: Metrics) {
+  constructor(source: RunSource, policy: Omit<StreamPolicy, 'tally'>, metrics: Metrics) {
     const tally = { progress: 0, complete: 0, error: 0, timeout: 0, ping: 0, skipped: 0 };
     this.#source = source;
     this.#policy = { ...policy, tally };
@@ -40,7 +44,7 @@ export class Hub {
     this.#wheel = new Wheel(policy.clock);
   }
 
-  /** Open streams and waits, and runs followed by them. */
+  /** Open streams and waits, each run of a bundle by itself, and runs followed by them. */
   get size(): { streams: number; runs: number } {
     return { streams: this.#followers.size, runs: this.#channels.size };
   }
@@ -56,6 +60,21 @@ export class Hub {
     if (channel === undefined) return subscriber.finish(stateFrame(admitted.snapshot));
     channel.join(admitted, subscriber);
     return subscriber.start(channel.frame, client.lastEventId);
+  }
+
+  /** Streams several runs to `client`, each as soon as it may be had. */
+  bundle(wanted: readonly Wanted[], client: Client): void {
+    const { clock, random } = this.#policy;
+    const bundle = new Bundle(wanted, client, this.#policy, {
+      clock, random, wheel: this.#wheel,
+      join: (admitted, strand) => this.#place(admitted, strand),
+      onClosed: (closed) => {
+        this.#bundles.delete(closed);
+        this.#tellIfEmpty();
+      },
+    });
+    this.#bundles.add(bundle);
+    bundle.start();
   }
 
   /** Waits for the end of the run, which is not over; answers at once in no case. */
@@ -75,14 +94,28 @@ export class Hub {
    * clients do not come back all at once. Resolves when the last connection is gone.
    */
   async drain(windowMs: number): Promise<void> {
-    for (const follower of this.#followers) follower.drain(windowMs);
-    if (this.#followers.size === 0) return;
+    for (const each of [...this.#followers, ...this.#bundles]) each.drain(windowMs);
+    if (this.#isEmpty) return;
     await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
   }
 
   /** Cuts every connection now. */
   destroy(): void {
-    for (const follower of [...this.#followers]) follower.destroy();
+    for (const each of [...this.#followers, ...this.#bundles]) each.destroy();
+  }
+
+  get #isEmpty(): boolean {
+    return this.#followers.size + this.#bundles.size === 0;
+  }
+
+  /** For a run of a bundle. */
+  #place(admitted: Admitted, strand: Follower): Place {
+    const isOver = admitted.snapshot.terminal !== undefined;
+    const channel = isOver ? undefined : this.#channel(admitted);
+    const owner = this.#owner(admitted, channel);
+    this.#enter(strand);
+    channel?.join(admitted, strand);
+    return { owner, isOver, frame: channel?.frame ?? stateFrame(admitted.snapshot) };
   }
 
   #channel(admitted: Admitted): Channel {
@@ -113,7 +146,11 @@ export class Hub {
   #onClosed(follower: Follower, reason: CloseReason): void {
     this.#metrics.count('runcast_streams_closed_total', reason);
     this.#followers.delete(follower);
-    if (this.#followers.size > 0) return;
+    this.#tellIfEmpty();
+  }
+
+  #tellIfEmpty(): void {
+    if (!this.#isEmpty) return;
     for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 }

@@ -25,3 +25,10 @@ export interface Sink {
   /** Called once, before the first write. */
   listen(listener: SinkListener): void;
 }
+
+/** Who joins: the connection, and what the request said. */
+export interface Client {
+  readonly sink: Sink;
+  readonly requestId: string;
+  readonly lastEventId: string | undefined;
+}

@@ -8,7 +8,8 @@ import { describe, it } from 'node:test';
 
 import { parseExecution, type Snapshot } from '../../src/core/execution.ts';
 import {
-  NO_ID, TERMINAL_RETRY_MS, lossFrame, pingFrame, retryLine, stateFrame, timeoutFrame, type Frame,
+  NO_ID, TERMINAL_RETRY_MS, idLine, joinIds, lossFrame, pingFrame, retryLine, splitId, stateFrame,
+  timeoutFrame, type Frame,
 } from '../../src/core/frame.ts';
 import { SseParser, assertEventForm, assertStreamForm } from '../support/sse-parser.ts';
 
@@ -35,6 +36,25 @@ describe('an event on the wire', () => {
   it('is progress with the whole state', () => {
     assertBytes(state(undefined, data), 'progress', 'aB-_0123456789xy',
       `event: progress\nid: aB-_0123456789xy\ndata: ${data}\n\n`);
+  });
+
+  it('is put behind an id of its own, for a stream of several runs', () => {
+    for (const [terminal, name] of [[undefined, 'progress'], ['complete', 'complete']] as const) {
+      const frame = state(terminal, data);
+      const text = `event: ${name}\ndata: ${data}\n\n`;
+      assert.equal(frame.body.bytes.toString(), text);
+      assert.equal(frame.body, frame.body, 'made once');
+    }
+    assert.equal(idLine('a.b').bytes.toString(), 'id: a.b\n');
+    assert.equal(idLine('a', 5).bytes.toString(), 'retry: 5\nid: a\n');
+  });
+
+  it('has an id that is joined, and taken apart again where it fits', () => {
+    assert.equal(joinIds(['a', NO_ID, 'c']), 'a.none.c');
+    assert.deepEqual(splitId('a.none.c', 3), ['a', NO_ID, 'c']);
+    for (const bad of [undefined, '', 'a', 'a.b', 'a.b.c.d']) {
+      assert.deepEqual(splitId(bad, 3), [NO_ID, NO_ID, NO_ID], bad);
+    }
   });
 
   it('is complete or error with the whole state and a retry in a day', () => {

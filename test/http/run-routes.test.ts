@@ -60,8 +60,41 @@ describe('the routes of a run', () => {
   it('are nowhere else', () => {
     for (const target of [
       '/v1/runs', '/v1/runs/', '/v1/runs//', '/v1/runs/a/', '/v1/runs/a/b', '/v1/runs/a/Wait',
-      '/v1/runs/a/wait/', '/v1/runs/stream', '/v1/webhooks', '/v1/webhooks/runs/', '/v1/Runs/a',
+      '/v1/runs/a/wait/', '/v1/runs/stream/', '/v1/webhooks', '/v1/webhooks/runs/', '/v1/Runs/a',
     ]) assert.equal(what('GET', target, ALL), 'NOT_FOUND', target);
+  });
+});
+
+describe('a stream of several runs', () => {
+  const read = (query: string): Route => parseRoute('GET', `/v1/runs/stream${query}`);
+  const listOf = (count: number): string =>
+    Array.from({ length: count }, (_, i) => `runId=run_${i}`).join('&');
+
+  it('is of 1 to 50, in their order, each once', () => {
+    for (const [query, ...expected] of [
+      ['?runId=a', 'a'], ['?runId=b&runId=a', 'b', 'a'], ['?runId=a&x=1&runId=%62', 'a', 'b'],
+      ['?runId=b&runId=a&runId=b', 'b', 'a'], ['?runId=stream', 'stream'],
+    ] as const) {
+      const route = read(query);
+      assert.deepEqual(route.kind === 'streams' && route.runIds, expected, query);
+    }
+    assert.equal(read(`?${listOf(50)}&${listOf(50)}`).kind, 'streams');
+    for (const query of ['', '?', '?runid=a', '?x=a', `?${listOf(51)}`]) {
+      assert.equal(what('GET', `/v1/runs/stream${query}`), 'VALIDATION_ERROR', query);
+    }
+  });
+
+  it('names every id that is none', () => {
+    const route = read(`?runId=a&runId=b.c&runId=&runId=%22&runId=${'d'.repeat(129)}`);
+    const { error } = route.kind === 'refused' ? route.refusal : assert.fail(route.kind);
+    assert.match(error, / not "b\.c", "", "\\"", "d{64}"$/);
+  });
+
+  it('is asked for with GET', () => {
+    for (const method of ['POST', 'HEAD', 'PUT']) {
+      const expected = 'METHOD_NOT_ALLOWED GET';
+      assert.equal(what(method, '/v1/runs/stream?runId=a', ALL), expected, method);
+    }
   });
 });
 

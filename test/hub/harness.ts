@@ -10,7 +10,7 @@ import type { Frame } from '../../src/core/frame.ts';
 import type { Snapshot } from '../../src/core/execution.ts';
 import { Hub } from '../../src/hub/hub.ts';
 import { Subscriber } from '../../src/hub/subscriber.ts';
-import type { SubscriberPolicy } from '../../src/hub/subscriber.ts';
+import type { StreamPolicy } from '../../src/hub/stream.ts';
 import { Wheel } from '../../src/hub/wheel.ts';
 import { Metrics } from '../../src/core/metrics.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -45,7 +45,7 @@ export function assertSound(sink: FakeSink): void {
   for (const event of sink.events) assertEventForm(event);
 }
 
-interface StreamOptions extends Partial<SubscriberPolicy> {
+interface StreamOptions extends Partial<StreamPolicy> {
   readonly lastEventId?: string;
 }
 
@@ -58,7 +58,7 @@ export class Stream {
   readonly told: string[] = [];
 
   constructor(
-    { clock = new FakeClock(), random = () => 0, ...times }: Partial<SubscriberPolicy> = {},
+    { clock = new FakeClock(), random = () => 0, ...times }: Partial<StreamPolicy> = {},
     wheel?: Wheel,
   ) {
     this.clock = clock as FakeClock;
@@ -97,7 +97,7 @@ export class House {
   readonly source = new FakeSource();
   readonly hub: Hub;
 
-  constructor(policy: Partial<SubscriberPolicy> = {}) {
+  constructor(policy: Partial<StreamPolicy> = {}) {
     this.hub = new Hub(this.source, {
       pingIntervalMs: PING_MS, streamTimeoutMs: TIMEOUT_MS, slowTimeoutMs: SLOW_MS,
       clock: this.clock, random: () => 0, ...policy,
