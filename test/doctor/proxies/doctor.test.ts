@@ -90,22 +90,6 @@ it('finds behind nginx what the README shows', { skip: noNginx }, async (t) => {
   assert.equal(words(shown), words(cli.stdout));
 });
 
-/** How much later than its neighbour the first event is. */
-async function startLagMs(origin: string): Promise<number> {
-  const seen = await examine(new URL(origin), { clock: systemClock, idleMs: 100 });
-  if (seen.kind !== 'examined' || seen.steady.kind !== 'streamed') return assert.fail(seen.kind);
-  const [first = NaN, second = NaN] =
-    seen.steady.samples.map(({ sentMs, arrivedMs }) => arrivedMs - sentMs);
-  return first - second;
-}
-
-it('HAProxy holds the first event for 0.2 s, or is told not to', { skip: noHaproxy }, async (t) => {
-  const { port } = await gatewayFor(t, startGateway);
-  const usualMs = await startLagMs(await startHaproxy(t, port, '', ''));
-  const promptMs = await startLagMs(await startHaproxy(t, port, 'option http-no-delay', ''));
-  assert.ok(usualMs > 150 && promptMs < 150, `${usualMs} and ${promptMs} ms`);
-});
-
 describe('behind HAProxy', { skip: noHaproxy, concurrency: 4 }, () => {
   const cases: readonly (readonly [what: string, defaults: string, backend: string, Wrong])[] = [
     ['as it comes all is well', '', '', {}],
