@@ -105,7 +105,8 @@ async function serve(given: Settings, log: Logger): Promise<void> {
   const demoKey = `${given.keyPrefix}demo`;
   const demo = given.upstream === undefined ? await startDemo(demoKey) : undefined;
   const upstream = given.upstream ?? demo?.origin ?? '';
-  const settings = { ...given, upstream };
+  const settings = demo === undefined
+    ? { ...given, upstream } : { ...given, upstream, page: given.page ?? true, demoKey };
   const primary = settings.workers === 1 ? undefined : await overWorkers(settings, log);
   const gateway = primary ?? inThisProcess(settings, log);
   let isStopping = false;
@@ -154,7 +155,8 @@ function inThisProcess(settings: Settings, log: Logger): Gateway {
 
 function invitation(url: string, key: string): string {
   return [
-    'Watch a run from queued to complete, in a second terminal:',
+    `Start a run and watch it in a browser: ${url}/`,
+    'Or watch one from queued to complete in a second terminal:',
     '',
     `  curl -N -H 'x-api-key: ${key}' ${url}/v1/runs/demo-1/stream`,
     '',

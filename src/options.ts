@@ -66,6 +66,10 @@ export interface Settings {
   readonly errorOn: readonly string[];
   /** Deflate states once for all clients that take gzip. */
   readonly compress: boolean;
+  /** The live page at `/`. Undefined: with the demo. */
+  readonly page: boolean | undefined;
+  /** Of the demo, for the page: nobody sets it. */
+  readonly demoKey?: string;
   /** A reader that takes nothing for this long is cut off. */
   readonly slowTimeoutMs: number;
   /** How long a shutdown may take; streams end spread over it. */
@@ -79,7 +83,8 @@ export interface Settings {
 }
 
 /** Options of `createGateway`: all but `upstream` (or `source`) have defaults. */
-export interface GatewayOptions extends Partial<Omit<Settings, 'logLevel' | 'workers'>> {
+export interface GatewayOptions
+  extends Partial<Omit<Settings, 'logLevel' | 'workers' | 'demoKey'>> {
   /** In place of polling `upstream`. */
   readonly source?: RunSource;
   /** Default: silent. */
@@ -160,6 +165,7 @@ export const OPTIONS = [
     'statuses that mean failure'),
   option('compress', 'compress', onOff(), true, 'on',
     'compress states, once for all clients that take gzip'),
+  option('page', 'page', onOff(), undefined, 'on with the demo, else off', 'live page at /'),
   option('slow-timeout', 'slowTimeoutMs', duration(100, 3_600_000), 30_000, '30s',
     'a reader that takes nothing for this long is cut off'),
   option('drain-timeout', 'drainTimeoutMs', duration(0, 3_600_000), 10_000, '10s',

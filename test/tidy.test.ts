@@ -34,6 +34,7 @@ const ARROWS: find.Arrows = {
   hub: ['core'],
   source: ['core'],
   client: ['core'],
+  page: ['client', 'core'],
   doctor: ['core'],
   demo: ['core'],
   core: [],
@@ -49,7 +50,7 @@ const ONLY_THERE: readonly find.OnlyThere[] = [
     ],
   },
   {
-    what: 'outgoing sockets', where: ['source/upstream.ts', 'client/', 'doctor/prober.ts'],
+    what: 'outgoing sockets', where: ['source/upstream.ts', 'client/', 'doctor/prober.ts', 'page/'],
     imported: /^node:(?:https? .*\b(?:request|get|\w*Agent)|(?:net|tls) .*(?:onnect\w*|Socket))\b/,
     code: [
       /(?<![\w$.])(?:https?\.(?:request|get|\w*Agent)|(?:net|tls|http2)\.\w*[cC]onnect\w*)\b/g,

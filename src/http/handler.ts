@@ -16,6 +16,7 @@ import type { DoctorOptions } from './doctor.ts';
 import { Entrance } from './entrance.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeOptions } from './exchange.ts';
+import { answerPage } from './live-page.ts';
 import { Pushes } from './pushes.ts';
 import type { PushesOptions } from './pushes.ts';
 import { parseRoute } from './routes.ts';
@@ -36,6 +37,9 @@ export interface HandlerOptions extends
   readonly allowedOrigins: readonly string[] | undefined;
   readonly log: Logger;
   readonly machine: Machine;
+  readonly page: boolean | undefined;
+  /** What the page may be used with at once. */
+  readonly demoKey?: string;
 }
 
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
@@ -106,7 +110,8 @@ export class Handler {
       return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A request has a Host' }));
     }
     const { method = '', url = '' } = request;
-    const route = parseRoute(method, url, this.#pushes.offers, this.#options.basePath);
+    const { basePath, page = false, demoKey } = this.#options;
+    const route = parseRoute(method, url, { ...this.#pushes.offers, page }, basePath);
     switch (route.kind) {
       case 'refused':
         if (route.allow !== undefined && this.#cors.isPreflight(request)) {
@@ -137,6 +142,8 @@ export class Handler {
         return this.#pushes.webhook(exchange);
       case 'doctor': case 'doctor-facts': case 'doctor-stream': case 'doctor-script':
         return this.#doctor.answer(exchange, route);
+      case 'page': case 'page-style': case 'page-script':
+        return answerPage(exchange, route, demoKey);
     }
   }
 

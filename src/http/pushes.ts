@@ -39,7 +39,7 @@ const SIGNATURE = /^[0-9a-f]{128}$/i;
 /** Takes what is pushed. */
 export class Pushes {
   /** Which of its routes there are. */
-  readonly offers: Offers;
+  readonly offers: Pick<Offers, 'publish' | 'webhooks'>;
   readonly #options: PushesOptions;
   readonly #bodies: Bodies;
   readonly #publishKeys: readonly Buffer[];

@@ -4,6 +4,8 @@ import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import { parseDoctorRoute } from './doctor-routes.ts';
 import type { DoctorRoute } from './doctor-routes.ts';
+import { parsePageRoute } from './live-page.ts';
+import type { PageRoute } from './live-page.ts';
 
 /** What a request is for. */
 export type Route =
@@ -15,6 +17,7 @@ export type Route =
   | { readonly kind: 'status' | 'poke' | 'publish' | 'ticket'; readonly runId: string }
   | { readonly kind: 'webhook' }
   | DoctorRoute
+  | PageRoute
   | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
 /** For a stream of a run. */
@@ -28,9 +31,10 @@ export type WaitRoute = Extract<Route, { kind: 'wait' }>;
 export interface Offers {
   readonly publish: boolean;
   readonly webhooks: boolean;
+  readonly page: boolean;
 }
 
-const NONE: Offers = { publish: false, webhooks: false };
+const NONE: Offers = { publish: false, webhooks: false, page: false };
 
 /** Alive, whatever upstream does; taking new streams; and alive with the numbers of the moment. */
 const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new Map([
@@ -70,6 +74,8 @@ export function parseRoute(method: string, target: string, offers = NONE, base =
     const methods = consulted.kind === 'doctor-stream' ? ['GET'] : ['GET', 'HEAD'];
     return allow(method, methods) ?? consulted;
   }
+  const onPage = offers.page ? parsePageRoute(path) : undefined;
+  if (onPage !== undefined) return allow(method, ['GET', 'HEAD']) ?? onPage;
   if (path === '/v1/webhooks/runs' && offers.webhooks) {
     return allow(method, ['POST']) ?? { kind: 'webhook' };
   }

@@ -102,6 +102,24 @@ export class Browser {
     return await this.#command('POST', '/execute/sync', { script: body, args }) as T;
   }
 
+  /** A window of this size, and what its user prefers. */
+  async emulate(width: number, height: number, scheme: 'light' | 'dark' = 'light'): Promise<void> {
+    const metrics = { width, height, deviceScaleFactor: 1, mobile: width < 600 };
+    await this.#debug('Emulation.setDeviceMetricsOverride', metrics);
+    await this.#debug('Emulation.setEmulatedMedia', {
+      features: [{ name: 'prefers-color-scheme', value: scheme }],
+    });
+  }
+
+  /** Keys, as a user presses them one after the other: what has the focus gets them. */
+  async press(keys: readonly string[]): Promise<void> {
+    const actions = keys.flatMap((value) =>
+      [{ type: 'keyDown', value }, { type: 'keyUp', value }]);
+    await this.#command('POST', '/actions', {
+      actions: [{ type: 'key', id: 'keyboard', actions }],
+    });
+  }
+
   /** Of what is in the window, as PNG. */
   async screenshot(path: string): Promise<void> {
     const png = await this.#command('GET', '/screenshot') as string;
@@ -112,6 +130,10 @@ export class Browser {
   async quit(): Promise<void> {
     await this.#command('DELETE', '').catch(() => undefined);
     await within(COMMAND_MS, 'the end of the browser', this.#stop());
+  }
+
+  async #debug(cmd: string, params: object): Promise<void> {
+    await this.#command('POST', '/goog/cdp/execute', { cmd, params });
   }
 
   #command(method: string, path: string, body?: object): Promise<unknown> {

@@ -1,0 +1,77 @@
+/**
+ * The page at `/`: safe to leave on, since it shows nothing by itself. It asks like any client,
+ * with the key that its user enters. Nothing in it comes from a request, and nothing from outside.
+ */
+
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+
+import { refuse } from '../core/errors.ts';
+import type { Exchange } from './exchange.ts';
+import { matchesTag } from './headers.ts';
+import { pageDocument } from './page-document.ts';
+import { PAGE_STYLE } from './page-style.ts';
+
+/** What of the page a request is for. */
+export type PageRoute =
+  | { readonly kind: 'page' | 'page-style' }
+  | { readonly kind: 'page-script'; readonly name: string };
+
+const SCRIPTS = '/page/js/';
+/** Below the root of what was compiled; nothing else is served. */
+const MODULES: readonly string[] = [
+  'page/main.js', 'page/card.js', 'page/dom.js', 'page/feed.js', 'page/format.js', 'page/log.js',
+  'page/savings.js', 'client/watch-run.js', 'client/watch.js', 'client/connection.js',
+  'client/events.js', 'core/clock.js', 'core/backoff.js', 'core/sse-parser.js',
+];
+
+/** Outputs are shown from wherever upstream has them; everything else is ours or nothing. */
+const POLICY = [
+  'default-src \'none\'', 'script-src \'self\'', 'style-src \'self\'', 'connect-src \'self\'',
+  'img-src http: https: data:', 'media-src http: https: data:', 'base-uri \'none\'',
+  'form-action \'none\'', 'frame-ancestors \'none\'',
+].join('; ');
+
+/** Undefined: it is not for the page. */
+export function parsePageRoute(path: string): PageRoute | undefined {
+  if (path === '/') return { kind: 'page' };
+  if (path === '/page/style.css') return { kind: 'page-style' };
+  if (!path.startsWith(SCRIPTS)) return undefined;
+  return { kind: 'page-script', name: path.slice(SCRIPTS.length) };
+}
+
+/** Answers with the page and its parts. */
+export async function answerPage(
+  exchange: Exchange, route: PageRoute, demoKey: string | undefined,
+): Promise<void> {
+  switch (route.kind) {
+    case 'page':
+      return serve(exchange, pageDocument(demoKey), 'text/html', {
+        'content-security-policy': POLICY, 'referrer-policy': 'no-referrer',
+      });
+    case 'page-style':
+      return serve(exchange, PAGE_STYLE, 'text/css');
+    case 'page-script': {
+      const script = await moduleText(route.name);
+      if (!exchange.isOpen) return undefined;
+      if (script !== undefined) return serve(exchange, script, 'text/javascript');
+      return exchange.refuse(refuse('NOT_FOUND', { error: 'There is nothing here' }));
+    }
+  }
+}
+
+/** With a tag: a page that is opened again is not sent again. */
+function serve(
+  exchange: Exchange, text: string, type: string, more: Record<string, string> = {},
+): void {
+  const tag = createHash('sha256').update(text).digest('base64url').slice(0, 16);
+  const headers = { 'etag': `"${tag}"`, 'cache-control': 'no-cache', ...more };
+  if (matchesTag(exchange.request, tag)) return exchange.notModified(headers);
+  return exchange.json(200, text, { ...headers, 'content-type': `${type}; charset=utf-8` });
+}
+
+/** Undefined where there is none, as when nothing was compiled. */
+async function moduleText(name: string): Promise<string | undefined> {
+  if (!MODULES.includes(name)) return undefined;
+  return readFile(new URL(`../${name}`, import.meta.url), 'utf8').catch(() => undefined);
+}

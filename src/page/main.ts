@@ -1,0 +1,164 @@
+/**
+ * The live page: runs that somebody wants to see, each a card, all of one key on one connection;
+ * what came and how the connection is. The key stays in this page's memory. For browsers only.
+ */
+
+import type { RunEvent } from '../client/events.ts';
+import { systemClock } from '../core/clock.ts';
+import { Card } from './card.ts';
+import { byId, el, setAttribute, setText } from './dom.ts';
+import { Feed } from './feed.ts';
+import type { FeedListener } from './feed.ts';
+import { changeOf } from './format.ts';
+import { Log } from './log.ts';
+import { tellSavings } from './savings.ts';
+
+const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
+/** As many as one connection takes. */
+const MAX_RUNS = 50;
+const TICK_MS = 1_000;
+
+const BASE = new URL('.', location.href);
+/** What the page was asked for, before it writes that itself. */
+const asked = new URLSearchParams(location.hash.slice(1)).getAll('run');
+const demoKey = document.querySelector('meta[name=demo-key]')?.getAttribute('content') ?? '';
+const form = byId('follow', HTMLFormElement);
+const runInput = byId('run', HTMLInputElement);
+const keyInput = byId('key', HTMLInputElement);
+const board = byId('board', HTMLElement);
+const empty = byId('empty', HTMLElement);
+const connection = byId('connection', HTMLElement);
+const said = byId('said', HTMLElement);
+const log = new Log(byId('log', HTMLElement));
+
+const cards = new Map<string, Card>();
+const feeds = new Map<string, Feed>();
+let reconnects = 0;
+
+function show(state: 'idle' | 'live' | 'waiting' | 'failed', text: string): void {
+  setAttribute(connection, 'data-state', state);
+  setText(connection, text);
+}
+
+/** Read out by screen readers: ends, not every step. */
+function say(text: string): void {
+  setText(said, text);
+}
+
+function onEvent(event: RunEvent): void {
+  const card = cards.get(event.runId);
+  if (card === undefined) return;
+  const { runId, id, type } = event;
+  if (event.type === 'lost') {
+    card.lose(event);
+    log.add({ event: 'error', runId, what: event.errorMessage, id });
+    say(`${runId}: ${event.errorMessage}`);
+    return;
+  }
+  log.add({ event: type, runId, what: changeOf(card.state, event.data), id });
+  card.update(event.data, event.type === 'progress' ? undefined : event.type);
+  if (event.type !== 'progress') say(`${runId} is ${String(event.data.status)}`);
+}
+
+const listener: FeedListener = {
+  onEvent,
+  onOpen: ({ lastEventId }) => {
+    show('live', reconnects === 0 ? 'live' : `live, ${reconnects} reconnects`);
+    const what = lastEventId === '' ? 'from the beginning' : 'resumed';
+    log.add({ event: 'open', runId: '', what, id: lastEventId });
+  },
+  onReconnect: ({ detail, delayMs, lastEventId }) => {
+    reconnects++;
+    show('waiting', `again in ${(delayMs / 1000).toFixed(1)} s`);
+    log.add({ event: 'reconnect', runId: '', what: detail, id: lastEventId });
+  },
+  onPing: () => {
+    // A sign of life that shows, and that nobody has to read.
+    connection.classList.remove('beat');
+    void connection.offsetWidth;
+    connection.classList.add('beat');
+  },
+  onFailed: (runIds, error) => {
+    const { message: errorMessage, code } = error;
+    for (const runId of runIds) cards.get(runId)?.lose({ code, errorMessage });
+    log.add({ event: 'refused', runId: runIds.join(', '), what: errorMessage, id: '' });
+    show('failed', 'refused');
+    say(errorMessage);
+  },
+  onDone: () => show('idle', 'all runs are over'),
+};
+
+function feedOf(apiKey: string): Feed {
+  let feed = feeds.get(apiKey);
+  if (feed === undefined) {
+    feed = new Feed(BASE, apiKey, listener);
+    feeds.set(apiKey, feed);
+  }
+  return feed;
+}
+
+function follow(runId: string, apiKey: string): void {
+  const before = cards.get(runId);
+  if (before !== undefined && !before.isOver) {
+    before.element.scrollIntoView({ block: 'nearest' });
+    return;
+  }
+  before?.element.remove();
+  cards.delete(runId);
+  if (cards.size >= MAX_RUNS) return say(`No more than ${MAX_RUNS} runs fit on a page`);
+  const card = new Card(runId, (gone) => {
+    gone.element.remove();
+    cards.delete(runId);
+    feedOf(apiKey).remove(runId);
+    onChanged();
+    runInput.focus();
+  });
+  cards.set(runId, card);
+  board.prepend(card.element);
+  show('waiting', 'connecting');
+  onChanged();
+  feedOf(apiKey).add(runId);
+  return undefined;
+}
+
+function onChanged(): void {
+  empty.hidden = cards.size > 0;
+  if (cards.size === 0) show('idle', 'nothing to follow');
+  const query = new URLSearchParams([...cards.keys()].map((runId) => ['run', runId]));
+  history.replaceState(null, '', cards.size > 0 ? `#${query}` : BASE.href);
+}
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  const runId = runInput.value.trim();
+  const isGood = RUN_ID.test(runId);
+  runInput.setCustomValidity(isGood ? '' : 'Letters, digits, - and _, up to 128 of them');
+  if (!isGood) return runInput.reportValidity();
+  return follow(runId, keyInput.value.trim());
+});
+runInput.addEventListener('input', () => runInput.setCustomValidity(''));
+
+for (const button of document.querySelectorAll<HTMLButtonElement>('button[data-demo]')) {
+  button.addEventListener('click', () => {
+    const id = Math.random().toString(36).slice(2, 7);
+    follow(`${button.dataset['demo'] ?? 'demo'}-${id}`, demoKey);
+  });
+}
+
+function tick(): void {
+  for (const card of cards.values()) if (!card.isOver) card.tick();
+  systemClock.setTimeout(tick, TICK_MS);
+}
+
+keyInput.value = demoKey;
+onChanged();
+tick();
+for (const runId of asked.filter((each) => RUN_ID.test(each)).slice(0, MAX_RUNS).reverse()) {
+  if (demoKey !== '') follow(runId, demoKey);
+  else runInput.value = runId;
+}
+void tellSavings(BASE, ({ polls, separate }) => {
+  const saved = byId('saved', HTMLElement);
+  saved.replaceChildren(el('b', '', String(polls)), ' upstream requests, ',
+    el('b', '', String(separate - polls)), ' saved');
+});

@@ -1,0 +1,260 @@
+/**
+ * The live page in Chromium, served by the program as it was built: a run from its start to its
+ * end, a gateway that is restarted, a run that fails, more tabs than a browser has connections,
+ * text that pretends to be HTML, keys alone, a phone; and what axe says of it.
+ */
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { promisify } from 'node:util';
+
+import { noBrowser, startBrowser } from '../../support/browser.ts';
+import type { Browser } from '../../support/browser.ts';
+import { startCli } from '../../support/cli.ts';
+import type { Cli } from '../../support/cli.ts';
+import { refused, startUpstream, state } from '../../support/upstream.ts';
+import type { Upstream } from '../../support/upstream.ts';
+import { until } from '../../support/wait.ts';
+
+const MS = 60_000;
+const TAB = '\uE004';
+const ENTER = '\uE007';
+
+/** What a test looks at; each is undefined or empty where it is not there. */
+const LOOK = `return {
+  connection: document.getElementById('connection').textContent,
+  said: document.getElementById('said').textContent,
+  cards: [...document.querySelectorAll('.card')].map((card) => ({
+    runId: card.querySelector('h3').textContent, tone: card.dataset.tone,
+    status: card.querySelector('.status').textContent,
+    percent: card.querySelector('.bar').getAttribute('aria-valuenow'),
+    error: card.querySelector('p.error').textContent,
+    states: [...card.querySelectorAll('.node .state')].map((each) => each.textContent),
+    images: card.querySelectorAll('img').length,
+  })),
+  events: [...document.querySelectorAll('#log tr')].map((row) =>
+    [...row.children].slice(1, 4).map((cell) => cell.textContent).join(' ')).reverse(),
+};`;
+
+interface Look {
+  readonly connection: string;
+  readonly said: string;
+  readonly cards: readonly {
+    readonly runId: string; readonly tone: string; readonly status: string;
+    readonly percent: string | null; readonly error: string; readonly states: readonly string[];
+    readonly images: number;
+  }[];
+  readonly events: readonly string[];
+}
+
+const output = (label: string, over: object = {}): object =>
+  ({ id: label, label, type: 'pending', value: null, status: 'pending', error: null, ...over });
+
+describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
+  let browser: Browser;
+  let upstream: Upstream;
+
+  before(async () => {
+    [browser, upstream] = await Promise.all([startBrowser(), startUpstream()]);
+  });
+  after(async () => {
+    await Promise.all([browser?.quit(), upstream?.close()]);
+  });
+
+  /** The program, and where its page is. */
+  async function serve(t: TestContext, ...flags: string[]): Promise<{ cli: Cli; url: string }> {
+    const cli = startCli([
+      'serve', '--port', '0', '--poll-interval', '100ms', '--drain-timeout', '1s', ...flags,
+    ]);
+    t.after(() => cli.stop(8_000));
+    const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+\/) /, 20_000);
+    return { cli, url };
+  }
+
+  const page = (t: TestContext, ...flags: string[]): Promise<{ cli: Cli; url: string }> =>
+    serve(t, '--upstream', upstream.origin, '--page', 'on', ...flags);
+
+  const look = (): Promise<Look> => browser.evaluate<Look>(LOOK);
+
+  async function untilLook(what: string, isSo: (seen: Look) => boolean): Promise<Look> {
+    let seen = await look();
+    await until(what, async () => isSo(seen = await look()), MS).catch((error: unknown) => {
+      throw new Error(`${String(error)}: ${JSON.stringify(seen)}`);
+    });
+    return seen;
+  }
+
+  /** As a user does: into the fields, and Enter. */
+  async function follow(runId: string, key = 'lma_a'): Promise<void> {
+    await browser.evaluate(`const [run, key] = ['run', 'key'].map((id) =>
+      document.getElementById(id));
+      [run.value, key.value] = arguments; document.getElementById('follow').requestSubmit();`,
+    runId, key);
+  }
+
+  it('shows a demo run from its start to its end, and one that fails', async (t) => {
+    const { url } = await serve(t);
+    await browser.open(url);
+    await browser.evaluate(`for (const button of document.querySelectorAll('[data-demo]'))
+      button.click();`);
+    const begun = await untilLook('both', ({ cards }) => cards.length === 2
+      && cards.every(({ percent }) => percent !== null));
+    assert.ok(begun.cards.every(({ states }) => states.length === 5));
+    const { cards, said, events } = await untilLook('both ends', (seen) =>
+      seen.cards.every(({ tone }) => tone === 'done' || tone === 'failed'));
+    const [failed, done] = cards;
+    assert.deepEqual([failed?.status, done?.status, done?.percent],
+      ['failed', 'completed', '100']);
+    assert.match(failed?.error ?? '', /The model gave no answer in time/);
+    assert.ok(done?.images !== undefined && done.images >= 2);
+    assert.match(said, /is (completed|failed)$/);
+    assert.ok(events.filter((each) => each.startsWith('progress')).length > 10);
+    const saved = await browser.evaluate<string>(
+      'return document.getElementById("saved").textContent');
+    assert.match(saved, /^\d+ upstream requests, \d+ saved$/);
+  });
+
+  it('goes on over a restart of the gateway, and shows nothing twice', async (t) => {
+    upstream.run('long', state('running', { step: 1 }));
+    const first = await page(t, '--ticket-secret', 'a-secret-of-the-tests');
+    const { port } = new URL(first.url);
+    await browser.open(first.url);
+    await follow('long');
+    await untilLook('running', ({ cards }) => cards[0]?.status === 'running');
+    await first.cli.stop(8_000);
+    await untilLook('a reconnect', ({ events }) => events.some((each) => /^reconnect/.test(each)));
+    await page(t, '--port', port);
+    await untilLook('live', ({ connection }) => /^live, \d+ reconnects$/.test(connection));
+    upstream.run('long', state('completed', { step: 2 }));
+    const { events } = await untilLook('the end', ({ cards }) => cards[0]?.tone === 'done');
+    assert.deepEqual(events.filter((each) => /^(?:progress|complete)/.test(each))
+      .map((each) => each.split(' ')[0]), ['progress', 'complete']);
+  });
+
+  it('shows several runs on one connection, and says which one it may not see', async (t) => {
+    for (const runId of ['a', 'b']) upstream.run(runId, state('running'));
+    upstream.run('secret', refused(403, 'FORBIDDEN', 'Not yours'));
+    const { url } = await page(t);
+    await browser.open(url);
+    for (const runId of ['a', 'secret', 'b']) await follow(runId);
+    const { cards } = await untilLook('all', (seen) => seen.cards.length === 3
+      && seen.cards.every(({ tone }) => tone === 'running' || tone === 'lost'));
+    assert.deepEqual(cards.map(({ runId, tone }) => [runId, tone]),
+      [['b', 'running'], ['secret', 'lost'], ['a', 'running']]);
+    assert.match(cards[1]?.error ?? '', /Not yours \(FORBIDDEN\)/);
+    const { streams } = await (await fetch(`${url}healthz`)).json() as { streams: number };
+    assert.equal(streams, 2, 'two runs');
+    const count = upstream.count('a');
+    upstream.run('a', state('completed'));
+    await untilLook('an end', (seen) => seen.cards[2]?.tone === 'done');
+    assert.ok(upstream.count('a') > count);
+  });
+
+  it('takes nothing that upstream says for HTML, and follows no dangerous URL', async (t) => {
+    const evil = '<img src=x onerror="window.evil=1"><script>window.evil=1</script>';
+    upstream.run('evil', state('failed', {
+      errorMessage: evil, outputs: [
+        output(evil, { type: evil, status: evil, value: evil }),
+        output('image', { type: 'image', status: 'completed', value: 'javascript:window.evil=1' }),
+        output('video', { type: 'video', status: 'completed', value: 'data:text/html,evil' }),
+        output('object', { type: 'text', status: 'completed', value: { html: evil } }), null, 7,
+      ],
+    }));
+    const { url } = await page(t);
+    await browser.open(url);
+    await follow('evil');
+    const { cards } = await untilLook('the end', (seen) => seen.cards[0]?.tone === 'failed');
+    assert.equal(cards[0]?.error, evil);
+    assert.equal(cards[0]?.images, 0);
+    assert.deepEqual(await browser.evaluate(`return [typeof window.evil,
+      document.querySelectorAll('.card script, .card video, .card a, .card iframe').length,
+      location.href.includes('lma_')];`), ['undefined', 0, false]);
+  });
+
+  it('is of use with keys alone, and on a phone without going sideways', async (t) => {
+    const { url } = await serve(t);
+    await browser.emulate(360, 740);
+    t.after(() => browser.emulate(1200, 900));
+    await browser.open(url);
+    await browser.evaluate('document.body.focus()');
+    await browser.press([TAB, TAB, ...'demo-keys', TAB, TAB, ENTER]);
+    await untilLook('the run', ({ cards }) => cards[0]?.runId === 'demo-keys'
+      && cards[0].percent !== null);
+    const [width, inner] = await browser.evaluate<[number, number]>(
+      'return [document.documentElement.scrollWidth, innerWidth]');
+    assert.equal(width, inner);
+    const outline = await browser.evaluate<string>(
+      'return getComputedStyle(document.activeElement).outlineStyle');
+    assert.equal(outline, 'solid', 'the focus shows');
+  });
+
+  it('says so where a seventh tab finds no connection, and comes when one is free', async (t) => {
+    upstream.run('tabs', state('running'));
+    const { url } = await page(t);
+    await browser.open(url);
+    const streams = async (): Promise<number> =>
+      (await (await fetch(`${url}healthz`)).json() as { streams: number }).streams;
+    await browser.evaluate(`window.frames7 = Array.from({ length: 6 }, () =>
+      new EventSource('v1/runs/tabs/stream?ticket=' + arguments[0]))`,
+    await ticket(url, 'tabs'));
+    await until('six streams', async () => await streams() === 6, MS);
+    await follow('tabs');
+    const waiting = await look();
+    assert.equal(waiting.connection, 'connecting');
+    await browser.evaluate('window.frames7.pop().close()');
+    await untilLook('a connection', ({ connection, cards }) =>
+      connection === 'live' && cards[0]?.status === 'running');
+    await browser.evaluate('for (const each of window.frames7) each.close()');
+  });
+
+  it('has nothing that axe complains about, in light and in dark', async (t) => {
+    const axe = await axeSource();
+    if (axe === undefined) return t.skip('axe-core cannot be installed here');
+    const { url } = await serve(t);
+    await browser.open(url);
+    await browser.evaluate(`for (const button of document.querySelectorAll('[data-demo]'))
+      button.click();`);
+    await untilLook('something to see', ({ cards }) => cards.length === 2
+      && cards.some(({ images }) => images > 0));
+    // By the debugger's door: the page's own policy lets no foreign script in.
+    for (const scheme of ['light', 'dark'] as const) {
+      await browser.emulate(1200, 900, scheme);
+      await browser.evaluate(`${axe}; window.axe = axe;`);
+      const found = await browser.run<string[]>(`await new Promise((r) => setTimeout(r, 600));
+        return (await window.axe.run()).violations.map(({ id, nodes }) =>
+          id + ': ' + nodes.map(({ target }) => target).join(', '));`);
+      assert.deepEqual(found, [], scheme);
+    }
+    return undefined;
+  });
+});
+
+async function ticket(url: string, runId: string): Promise<string> {
+  const answer = await fetch(`${url}v1/runs/${runId}/ticket`, {
+    method: 'POST', headers: { 'x-api-key': 'lma_a' },
+  });
+  const { data } = await answer.json() as { data: { ticket: string } };
+  return data.ticket;
+}
+
+/** From npm, into a folder that is gone afterwards; undefined, with the reason, without any. */
+async function axeSource(): Promise<string | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'runcast-axe-'));
+  try {
+    await promisify(execFile)('npm', [
+      'install', '--no-audit', '--no-fund', '--ignore-scripts', '--prefix', folder, 'axe-core@4',
+    ], { cwd: folder, timeout: 120_000 });
+    return await readFile(join(folder, 'node_modules/axe-core/axe.min.js'), 'utf8');
+  } catch (error) {
+    console.log(`axe-core cannot be installed: ${String(error).slice(0, 300)}`);
+    if (process.env['CI'] !== undefined) throw error;
+    return undefined;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
