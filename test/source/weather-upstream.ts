@@ -67,7 +67,7 @@ export class WeatherUpstream extends Upstream {
     return this.runs.get(runId) ?? assert.fail(`nobody has begun ${runId}`);
   }
 
-  /** There or back. */
+  /** There, and as long back: so of two answers that which was asked for later is newer. */
   tripMs(): number {
     return Math.ceil(2 + this.random() ** 8 * 1_000);
   }
@@ -75,7 +75,8 @@ export class WeatherUpstream extends Upstream {
   override async get(runId: string, _key: ApiKey, extra: Extra = {}): Promise<Exchange> {
     const run = this.run(runId);
     const seconds = /^\/wait\?timeout=(\d+)$/.exec(extra.suffix ?? '')?.[1];
-    const fault = await this.#asked(run, extra.heldMs);
+    const tripMs = this.tripMs();
+    const fault = await this.#sent(tripMs, run, extra.heldMs);
     if (fault !== undefined) return fault;
     if (run.misses < MAX_MISSES && this.random() < MISSES) {
       run.misses++;
@@ -88,20 +89,21 @@ export class WeatherUpstream extends Upstream {
       if (sky !== undefined) return this.weather.fault('cut', '');
     }
     const data = dataOf(run, this.clock.now());
-    await this.#after(this.tripMs());
+    await this.#after(tripMs);
     return answer(200, `{"data":${data}}`);
   }
 
   /** Newest first, a hundred to a page. */
   override async list(_key: ApiKey, query: string): Promise<Exchange> {
-    const fault = await this.#asked(undefined);
+    const tripMs = this.tripMs();
+    const fault = await this.#sent(tripMs, undefined);
     if (fault !== undefined) return fault;
     const now = this.clock.now();
     const page = Number(new URLSearchParams(query).get('page') ?? 1);
     const all = [...this.runs.values()].filter(({ endsAt }) => endsAt > now - LISTED_MS).reverse();
     const data = all.slice((page - 1) * 100, page * 100)
       .map((run) => ({ runId: run.runId, status: statusOf(run, now) }));
-    await this.#after(this.tripMs());
+    await this.#after(tripMs);
     const totalPages = Math.ceil(all.length / 100);
     return answer(200, JSON.stringify({ data, pagination: { page, totalPages } }));
   }
@@ -115,9 +117,11 @@ export class WeatherUpstream extends Upstream {
   }
 
   /** On its way, where it may meet a fault. */
-  async #asked(run: Run | undefined, heldMs = 0): Promise<Exchange | undefined> {
+  async #sent(
+    tripMs: number, run: Run | undefined, heldMs = 0,
+  ): Promise<Exchange | undefined> {
     const sky = this.weather.at(this.clock.now());
-    await this.#after(sky === 'late' ? TIMEOUT_MS + heldMs : this.tripMs());
+    await this.#after(sky === 'late' ? TIMEOUT_MS + heldMs : tripMs);
     return sky && this.weather.fault(sky, run === undefined ? '[]' : overOf(run));
   }
 

