@@ -19,8 +19,9 @@ export class Frame extends Piece {
   #body: Piece | undefined;
 
   constructor(event: EventName, id: string, data: string, retryMs?: number) {
+    // Behind the data: a stream that is cut in a last event must not have its client wait a day.
     const retry = retryMs === undefined ? '' : `retry: ${retryMs}\n`;
-    super(`${retry}event: ${event}\nid: ${id}\ndata: ${data}\n\n`);
+    super(`event: ${event}\nid: ${id}\ndata: ${data}\n${retry}\n`);
     this.event = event;
     this.id = id;
   }
@@ -32,8 +33,9 @@ export class Frame extends Piece {
   get body(): Piece {
     if (this.#body !== undefined) return this.#body;
     const { bytes } = this;
-    const data = bytes.toString('utf8', bytes.indexOf('\ndata: ') + 1);
-    return this.#body = new Piece(`event: ${this.event}\n${data}`);
+    const from = bytes.indexOf('\ndata: ') + 1;
+    const data = bytes.toString('utf8', from, bytes.indexOf('\n', from));
+    return this.#body = new Piece(`event: ${this.event}\n${data}\n\n`);
   }
 }
 

@@ -90,7 +90,7 @@ describe('README', () => {
     if (clients === undefined) return t.skip(NO_REGISTRY);
     const url = clients.resolve('eventsource5');
     gateway().upstream.run('demo-2', state('running'));
-    const code = here(snippet('new EventSource(')).replace('\'eventsource\'', `'${url}'`)
+    const code = here(snippet('from \'eventsource\'')).replace('\'eventsource\'', `'${url}'`)
       .replace('demo-1', 'demo-2');
     const cli = await start(t, 'eventsource.mjs', code);
     await cli.stdoutLine(/^running$/, MS);

@@ -61,7 +61,7 @@ describe('an event on the wire', () => {
     assert.equal(TERMINAL_RETRY_MS, 86_400_000);
     for (const name of ['complete', 'error'] as const) {
       assertBytes(state(name, data), name, 'aB-_0123456789xy',
-        `retry: 86400000\nevent: ${name}\nid: aB-_0123456789xy\ndata: ${data}\n\n`);
+        `event: ${name}\nid: aB-_0123456789xy\ndata: ${data}\nretry: 86400000\n\n`);
     }
   });
 
@@ -76,8 +76,8 @@ describe('an event on the wire', () => {
 
   it('is a ping that says when to come back, where it is told to', () => {
     assertBytes(pingFrame(NO_ID, 1_999, 2_500), 'ping', 'none',
-      'retry: 2500\nevent: ping\nid: none\ndata: 1\n\n');
-    assertBytes(pingFrame('a', 1_999, 0), 'ping', 'a', 'retry: 0\nevent: ping\nid: a\ndata: 1\n\n');
+      'event: ping\nid: none\ndata: 1\nretry: 2500\n\n');
+    assertBytes(pingFrame('a', 1_999, 0), 'ping', 'a', 'event: ping\nid: a\ndata: 1\nretry: 0\n\n');
   });
 
   for (const [streamTimeoutMs, words] of [
@@ -97,8 +97,8 @@ describe('an event on the wire', () => {
       requestId: 'q1',
     };
     assertBytes(lossFrame('abc', loss), 'error', 'abc',
-      'retry: 86400000\nevent: error\nid: abc\ndata: {"runId":"run_1","errorMessage":"No",'
-      + '"error":"No","code":"FORBIDDEN","retryable":false,"requestId":"q1"}\n\n');
+      'event: error\nid: abc\ndata: {"runId":"run_1","errorMessage":"No",'
+      + '"error":"No","code":"FORBIDDEN","retryable":false,"requestId":"q1"}\nretry: 86400000\n\n');
   });
 
   it('may have a retry line in front, which ends no event', () => {

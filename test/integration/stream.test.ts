@@ -71,7 +71,7 @@ export function headTests(start: StartGateway): void {
     assert.match(header, /\r\nconnection: close/i);
     assert.doesNotMatch(header, /transfer-encoding|keep-alive/i);
     assert.match(body, /^retry: \d{4}\nevent: progress\n/);
-    assert.ok(body.endsWith(`data: ${json('http10', 'completed')}\n\n`), body);
+    assert.ok(body.endsWith(`data: ${json('http10', 'completed')}\nretry: 86400000\n\n`), body);
   });
 }
 
@@ -167,7 +167,7 @@ export function eventTests(start: StartGateway): void {
     upstream.run('raw-end', state('completed'));
     assert.equal(await within(5_000, 'the end', client.closed), 'fin');
     const text = client.received().toString();
-    assert.ok(text.endsWith(`${json('raw-end', 'completed')}\n\n\r\n0\r\n\r\n`), text);
+    assert.ok(text.endsWith(`${json('raw-end', 'completed')}\nretry: 86400000\n\n\r\n0\r\n\r\n`), text);
     await gateway().untilUnpolled('raw-end');
   });
 

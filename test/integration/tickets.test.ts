@@ -127,6 +127,23 @@ function useTests(start: StartGateway): void {
     assert.equal(upstream.count(), before, 'none of it reached upstream');
   });
 
+  it('is one for each of several runs, in their order', async (t) => {
+    const { upstream } = gateway();
+    for (const runId of ['m1', 'm2']) upstream.run(runId, state('running'));
+    const [one, two] = [await issue(gateway(), 'm1'), await issue(gateway(), 'm2', 'lma_b')];
+    const path = '/v1/runs/stream?runId=m1&runId=m2';
+    const stream = await follow(t, gateway(),
+      `${path}&ticket=${one.ticket}&ticket=${two.ticket}`);
+    for (const runId of ['m1', 'm2']) {
+      assert.match((await stream.next(({ data }) => data.includes(runId))).data, /"running"/);
+    }
+    stream.destroy();
+    for (const tickets of [[two, one], [one], [one, two, two], [one, one]]) {
+      const query = tickets.map(({ ticket }) => `&ticket=${ticket}`).join('');
+      assert.equal(codeOf(await gateway().call('GET', path + query)), '401 TICKET_INVALID');
+    }
+  });
+
   it('is refused to an EventSource with a status, which stops it', async (t) => {
     const stream = await follow(t, gateway(), '/v1/runs/mine/stream?ticket=stale');
     assert.equal(stream.response.status, 401);
