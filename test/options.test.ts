@@ -179,6 +179,13 @@ const ROWS: Readonly<Record<string, Row>> = {
     bad: ['', 'true', 'ON', '1', 'yes', 'toString'],
     badInCode: ['on', 1, null, []],
   },
+  'page': {
+    key: 'page',
+    byDefault: undefined,
+    good: [['on', true], ['off', false]],
+    bad: ['', 'true', 'ON', '1', 'yes', 'toString'],
+    badInCode: ['on', 1, null, []],
+  },
   'slow-timeout': duration('slowTimeoutMs', 30_000, ['100ms', 100], ['1h', 3_600_000],
     ['99ms', '0s', '61m']),
   'drain-timeout': duration('drainTimeoutMs', 10_000, ['0s', 0], ['1h', 3_600_000],

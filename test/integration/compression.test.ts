@@ -149,7 +149,7 @@ export function compressionTests(start: StartGateway): void {
     }
     upstream.run('curled', state('completed'));
     assert.equal(await within(5_000, 'its exit', exited), 0);
-    assert.match(printed, /event: complete\nid: \S+\ndata: .*\n\n$/);
+    assert.match(printed, /event: complete\nid: \S+\ndata: .*\nretry: \d+\n\n$/);
   });
 
   it('who does not ask for it gets plain text', async () => {

@@ -167,7 +167,8 @@ export function eventTests(start: StartGateway): void {
     upstream.run('raw-end', state('completed'));
     assert.equal(await within(5_000, 'the end', client.closed), 'fin');
     const text = client.received().toString();
-    assert.ok(text.endsWith(`${json('raw-end', 'completed')}\nretry: 86400000\n\n\r\n0\r\n\r\n`), text);
+    const end = `${json('raw-end', 'completed')}\nretry: 86400000\n\n\r\n0\r\n\r\n`;
+    assert.ok(text.endsWith(end), text);
     await gateway().untilUnpolled('raw-end');
   });
 
