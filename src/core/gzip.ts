@@ -10,6 +10,8 @@ import { constants, crc32, deflateRawSync } from 'node:zlib';
 /** No name, no time, made anywhere. */
 export const GZIP_HEAD = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
 
+/** An empty block: what was before it is to be handed on. */
+const SYNC = Buffer.from([0, 0, 0, 0xff, 0xff]);
 /** Below this, deflating costs more than it saves. */
 const MIN_DEFLATE_BYTES = 1000;
 /** From here on the best compression takes too long for its few percent. */
@@ -52,13 +54,17 @@ export function combineCrc(crc: number, shift: number, nextCrc: number): number 
   return (multiply(shift, crc) ^ nextCrc) >>> 0;
 }
 
-/** Not compressed: a block's header and the bytes themselves, at most 65,535. */
+/**
+ * Not compressed: a block's header and the bytes themselves, at most 65,535; and behind it the
+ * empty block of a sync flush, without which Go's readers (Caddy, Traefik) hold the bytes back.
+ */
 function stored(bytes: Buffer): Buffer {
-  const block = Buffer.allocUnsafe(5 + bytes.length);
+  const block = Buffer.alloc(5 + bytes.length + SYNC.length);
   block.writeUInt8(0);
   block.writeUInt16LE(bytes.length, 1);
   block.writeUInt16LE(bytes.length ^ 0xffff, 3);
   bytes.copy(block, 5);
+  SYNC.copy(block, 5 + bytes.length);
   return block;
 }
 

@@ -1,0 +1,224 @@
+/**
+ * The configurations of `test/fleet` as they lie there, run by the real HAProxy, nginx and Caddy in
+ * front of three replicas with nothing shared: one poller for each run in the whole fleet, a
+ * replica that is killed and comes back, a rolling restart; nothing is lost and nothing repeated.
+ */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { setMaxListeners } from 'node:events';
+import { accessSync, constants } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { watchRun } from '../../src/client/index.ts';
+import type { RunEvent } from '../../src/client/index.ts';
+import { Cli } from '../support/cli.ts';
+import { startProgram } from '../support/processes.ts';
+import type { Program } from '../support/processes.ts';
+import { openStream } from '../support/sse-client.ts';
+import { startUpstream, state } from '../support/upstream.ts';
+import type { Upstream } from '../support/upstream.ts';
+import { until, within } from '../support/wait.ts';
+
+const FOLDER = new URL('../fleet/', import.meta.url);
+const MS = 60_000;
+const REPLICAS = 3;
+const RUNS = Array.from({ length: 24 }, (_, i) => `fleet-${i}`);
+const WATCHERS = 2;
+const POLL_MS = 200;
+const WINDOW_MS = 2_000;
+const KEY = 'lma_a';
+const FLAGS = ['--poll-interval', `${POLL_MS}ms`, '--ping-interval', '1s', '--drain-timeout', '1s'];
+
+type Environment = Readonly<Record<string, string>>;
+
+interface Proxy {
+  readonly program: string;
+  readonly file: string;
+  /** `path` is that of the configuration, `folder` one for what it writes. */
+  readonly command: (path: string, folder: string) => readonly string[];
+  /** Does the program itself put the environment into its configuration? */
+  readonly readsEnvironment: boolean;
+}
+
+const PROXIES: Readonly<Record<string, Proxy>> = {
+  HAProxy: {
+    program: 'haproxy', file: 'haproxy.cfg', readsEnvironment: true,
+    command: (path) => ['haproxy', '-db', '-f', path],
+  },
+  nginx: {
+    program: 'nginx', file: 'nginx.conf', readsEnvironment: false,
+    command: (path, folder) => ['nginx', '-p', folder, '-e', 'stderr', '-c', path, '-g',
+      `daemon off; pid ${folder}/nginx.pid;`],
+  },
+  Caddy: {
+    program: 'caddy', file: 'Caddyfile', readsEnvironment: true,
+    command: (path) => ['caddy', 'run', '--adapter', 'caddyfile', '--config', path],
+  },
+};
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** The origin that clients know. */
+async function startProxy(t: TestContext, proxy: Proxy, ports: readonly number[]): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'runcast-fleet-'));
+  const port = await freePort();
+  const values: Record<string, string> = { HOST: '127.0.0.1', PORT: `${port}` };
+  for (const [i, each] of ports.entries()) values[`REPLICA_${i + 1}`] = `127.0.0.1:${each}`;
+  const text = await readFile(new URL(proxy.file, FOLDER), 'utf8');
+  const path = join(folder, proxy.file);
+  await writeFile(path, proxy.readsEnvironment ? text : substituted(text, values));
+  const [program = '', ...args] = proxy.command(path, folder);
+  const env = { ...process.env, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder, ...values };
+  const cli = new Cli(spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }));
+  t.after(async () => {
+    await cli.stop(5_000);
+    await rm(folder, { recursive: true, force: true });
+  });
+  const origin = `http://127.0.0.1:${port}`;
+  await until(`${proxy.program} to answer`, async () =>
+    (await fetch(`${origin}/readyz`).catch(() => undefined))?.status === 200, MS)
+    .catch((error: unknown) => assert.fail(`${String(error)}: ${cli.stderr}`));
+  return origin;
+}
+
+function substituted(text: string, values: Environment): string {
+  return Object.entries(values).reduce((before, [name, value]) =>
+    before.replaceAll(`\${${name}}`, value), text);
+}
+
+/** One watcher of a run, with all that it is told. */
+class Watcher {
+  readonly events: RunEvent[] = [];
+  readonly ended: Promise<void>;
+
+  constructor(origin: string, runId: string, signal: AbortSignal) {
+    this.ended = this.#watch(`${origin}/v1/runs/${runId}/stream`, signal);
+  }
+
+  get step(): unknown {
+    const last = this.events.at(-1);
+    return last === undefined || last.type === 'lost' ? last : last.data['step'];
+  }
+
+  async #watch(url: string, signal: AbortSignal): Promise<void> {
+    for await (const event of watchRun(url, { apiKey: KEY, signal })) this.events.push(event);
+  }
+}
+
+class Fleet {
+  readonly upstream: Upstream;
+  readonly replicas: Program[];
+  readonly watchers: readonly Watcher[];
+  readonly #t: TestContext;
+
+  constructor(t: TestContext, upstream: Upstream, replicas: Program[], origin: string) {
+    const abort = new AbortController();
+    setMaxListeners(0, abort.signal);
+    t.after(() => abort.abort());
+    this.#t = t;
+    this.upstream = upstream;
+    this.replicas = replicas;
+    this.watchers = RUNS.flatMap((runId) => Array.from({ length: WATCHERS }, () =>
+      new Watcher(origin, runId, abort.signal)));
+  }
+
+  /** Every run is now at `step`, and every watcher hears of it. */
+  async toStep(step: number): Promise<void> {
+    for (const runId of RUNS) this.upstream.run(runId, state('running', { step }));
+    await until(`step ${step}`, () => this.watchers.every((each) => each.step === step), MS);
+  }
+
+  /** Ends a replica with this signal; another one takes its place. */
+  async replace(index: number, signal: 'SIGKILL' | 'SIGTERM', away = 0): Promise<void> {
+    const old = this.replicas[index] ?? assert.fail();
+    process.kill(old.pid, signal);
+    await within(MS, `the end of replica ${index}`, old.cli.exited);
+    if (away > 0) await this.toStep(away);
+    this.replicas[index] = await startProgram(this.#t, 1, {
+      upstream: this.upstream, port: old.port, flags: FLAGS,
+    });
+  }
+}
+
+async function fleetTest(t: TestContext, proxy: Proxy): Promise<void> {
+  const upstream = await startUpstream();
+  t.after(() => upstream.close());
+  for (const runId of RUNS) upstream.run(runId, state('running', { step: 0 }));
+  const replicas = await Promise.all(Array.from({ length: REPLICAS }, () =>
+    startProgram(t, 1, { upstream, flags: FLAGS })));
+  const origin = await startProxy(t, proxy, replicas.map(({ port }) => port));
+  const fleet = new Fleet(t, upstream, replicas, origin);
+  await fleet.toStep(1);
+
+  // One poller for each run in the fleet, whoever watches, and the runs are spread.
+  const before = RUNS.map((runId) => upstream.count(runId));
+  await pause(WINDOW_MS);
+  for (const [i, runId] of RUNS.entries()) {
+    const polls = upstream.count(runId) - (before[i] ?? 0);
+    assert.ok(polls >= 3 && polls <= WINDOW_MS / POLL_MS + 2, `${runId}: ${polls} polls`);
+  }
+  const runs = await Promise.all(replicas.map(async (each) => (await each.stats()).runs));
+  assert.equal(runs.reduce((sum, each) => sum + each, 0), RUNS.length);
+  assert.ok(runs.every((each) => each > 0), `runs of the replicas: ${runs.join()}`);
+
+  // Without one of them what its runs do is told by the others, then it is back.
+  await fleet.replace(0, 'SIGKILL', 2);
+  await fleet.toStep(3);
+
+  // Whoever comes to another replica with its id is not sent what it has.
+  const [runId = ''] = RUNS;
+  const { id = '' } = fleet.watchers[0]?.events.at(-1) ?? {};
+  const stream = await openStream(`${origin}/v1/runs/${runId}/stream`, {
+    headers: { 'x-api-key': KEY, 'last-event-id': id },
+  });
+  assert.equal((await stream.next(() => true)).event, 'ping');
+  stream.destroy();
+
+  // All of them, one after the other, while half of the runs end.
+  const [early, late] = [RUNS.slice(0, RUNS.length / 2), RUNS.slice(RUNS.length / 2)];
+  for (const index of replicas.keys()) {
+    for (const each of early.splice(0, 2)) upstream.run(each, state('completed', { step: 4 }));
+    await fleet.replace(index, 'SIGTERM');
+  }
+  for (const each of [...early, ...late]) upstream.run(each, state('completed', { step: 4 }));
+  await within(MS, 'the ends of all', Promise.all(fleet.watchers.map(({ ended }) => ended)));
+  for (const { events } of fleet.watchers) {
+    assert.deepEqual(events.map(({ type }) => type).filter((type) => type !== 'progress'),
+      ['complete']);
+    const ids = events.map((event) => event.id);
+    assert.equal(new Set(ids).size, ids.length, 'each state once');
+  }
+}
+
+function isMissing({ program }: Proxy): string | false {
+  const isThere = (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  return isThere || process.env['CI'] !== undefined ? false : `no ${program} on the PATH`;
+}
+
+describe('a fleet of three replicas', { concurrency: true }, () => {
+  for (const [name, proxy] of Object.entries(PROXIES)) {
+    it(`behind ${name} has one poller a run, and loses and repeats nothing`,
+      { skip: isMissing(proxy), timeout: 4 * MS }, (t) => fleetTest(t, proxy));
+  }
+});

@@ -1,0 +1,77 @@
+/** The Kubernetes manifests and the systemd unit: read by real parsers, and held to what they say. */
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { OPTIONS } from '../../src/options.ts';
+
+const run = promisify(execFile);
+const path = (name: string): string => fileURLToPath(new URL(`../fleet/${name}`, import.meta.url));
+
+interface Manifest {
+  readonly kind: string;
+  readonly spec: { readonly [name: string]: unknown };
+}
+
+/** By Ruby's or Python's parser, whichever is there. */
+async function manifests(): Promise<Manifest[] | undefined> {
+  const programs = [
+    ['python3', '-c', 'import sys, json, yaml; '
+      + 'print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))'],
+    ['ruby', '-ryaml', '-rjson', '-e', 'puts YAML.load_stream(File.read(ARGV[0])).to_json'],
+  ];
+  for (const [program = '', ...args] of programs) {
+    const done = await run(program, [...args, path('kubernetes.yaml')]).catch(() => undefined);
+    if (done !== undefined) return JSON.parse(done.stdout) as Manifest[];
+  }
+  return undefined;
+}
+
+describe('the Kubernetes manifests', () => {
+  it('name paths, times and options that there are', async (t) => {
+    const all = await manifests();
+    if (all === undefined) return t.skip('no YAML parser here (apt-get install python3-yaml)');
+    assert.deepEqual(all.map(({ kind }) => kind),
+      ['Deployment', 'Service', 'PodDisruptionBudget', 'HorizontalPodAutoscaler']);
+    const text = JSON.stringify(all[0]?.spec);
+    const pod = JSON.parse(text).template.spec;
+    const [container] = pod.containers;
+    assert.deepEqual([container.livenessProbe, container.readinessProbe]
+      .map(({ httpGet }: { httpGet: { path: string } }) => httpGet.path), ['/livez', '/readyz']);
+    const env = new Map<string, string>(container.env
+      .map(({ name, value }: { name: string; value: string }) => [name, value]));
+    const names = OPTIONS.map(({ flag }) => `RUNCAST_${flag.toUpperCase().replaceAll('-', '_')}`);
+    assert.deepEqual([...env.keys()].filter((name) => !names.includes(name)), []);
+    const drainS = Number(/^(\d+)s$/.exec(env.get('RUNCAST_DRAIN_TIMEOUT') ?? '')?.[1]);
+    const [preStopMs] = /\d{4}/.exec(JSON.stringify(container.lifecycle.preStop)) ?? [];
+    assert.ok(pod.terminationGracePeriodSeconds > drainS + Number(preStopMs) / 1000 + 5);
+    assert.equal(container.securityContext.readOnlyRootFilesystem, true);
+    assert.match(JSON.stringify(all[3]), /"name":"runcast_streams"/);
+    return undefined;
+  });
+});
+
+describe('the systemd unit', () => {
+  it('is one that systemd takes', async (t) => {
+    const text = await readFile(path('runcast.service'), 'utf8');
+    assert.match(text, /^ExecStart=\/usr\/bin\/node \/opt\/runcast\/dist\/cli\.js serve$/m);
+    try {
+      const { stderr } = await run('systemd-analyze', ['verify', '--man=no', path('runcast.service')]);
+      assert.equal(stderr.split('\n').filter((line) => line.includes('runcast.service')).join(), '');
+    } catch (error) {
+      const { code, stderr = '' } = error as { code?: unknown; stderr?: string };
+      if (code === 'ENOENT' && process.env['CI'] === undefined) {
+        return t.skip('no systemd-analyze here');
+      }
+      // What the unit is to start is not installed here; all else must be right.
+      const lines = stderr.split('\n').filter((line) => line.includes('runcast')
+        && !/is not executable: No such file/.test(line));
+      assert.deepEqual(lines, [], stderr);
+    }
+    return undefined;
+  });
+});
