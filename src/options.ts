@@ -60,6 +60,8 @@ export interface Settings {
   readonly errorOn: readonly string[];
   /** Deflate states once for all clients that take gzip. */
   readonly compress: boolean;
+  /** Pass every other request below `/v1` to upstream. */
+  readonly forward: boolean;
   /** A reader that takes nothing for this long is cut off. */
   readonly slowTimeoutMs: number;
   /** How long a shutdown may take; streams end spread over it. */
@@ -146,6 +148,8 @@ export const OPTIONS = [
     'statuses that mean failure'),
   option('compress', 'compress', onOff(), true, 'on',
     'compress states, once for all clients that take gzip'),
+  option('forward', 'forward', onOff(), false, 'off',
+    'pass every other /v1 request to upstream'),
   option('slow-timeout', 'slowTimeoutMs', duration(100, 3_600_000), 30_000, '30s',
     'a reader that takes nothing for this long is cut off'),
   option('drain-timeout', 'drainTimeoutMs', duration(0, 3_600_000), 10_000, '10s',
@@ -184,6 +188,9 @@ export function resolveOptions(given: GatewayOptions): Settings {
   }
   if (given.upstream === undefined && given.source === undefined) {
     problems.push('upstream: got nothing, expected the URL of a run API (or a source)');
+  }
+  if (given.source !== undefined && given.forward === true) {
+    problems.push('forward: got true with a source, expected an upstream without one');
   }
   return settle(values, problems);
 }

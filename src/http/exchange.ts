@@ -83,7 +83,8 @@ export class Exchange {
     }
     const retryAfterMs = refusal.retryAfterMs ?? RETRY_AFTER_MS;
     const timed = { ...refusal, retryAfterMs };
-    if (wantsEvents(this.request)) return this.#refuseAsStream(timed, retryAfterMs);
+    const isSource = this.request.method === 'GET' && wantsEvents(this.request);
+    if (isSource) return this.#refuseAsStream(timed, retryAfterMs);
     const headers = { 'retry-after': String(toSeconds(retryAfterMs)) };
     return this.json(refusal.status, envelope(timed, this.requestId), headers);
   }

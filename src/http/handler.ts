@@ -17,7 +17,10 @@ import { Exchange } from './exchange.ts';
 import type { ExchangeOptions } from './exchange.ts';
 import { Pushes } from './pushes.ts';
 import type { PushesOptions } from './pushes.ts';
+import { Forwards } from './forwards.ts';
+import type { ForwardsOptions } from './forwards.ts';
 import { parseRoute } from './routes.ts';
+import type { Offers } from './routes.ts';
 import { answerStatus } from './status.ts';
 import { Streams } from './streams.ts';
 import type { StreamsOptions } from './streams.ts';
@@ -25,7 +28,7 @@ import { Waits } from './wait.ts';
 
 /** What the handler is put together from. */
 export interface HandlerOptions extends
-  ExchangeOptions, StreamsOptions, PushesOptions, DoctorOptions {
+  ExchangeOptions, StreamsOptions, PushesOptions, DoctorOptions, ForwardsOptions {
   readonly source: RunSource;
   readonly keyPrefix: string;
   readonly log: Logger;
@@ -42,6 +45,8 @@ export class Handler {
   readonly #waits: Waits;
   readonly #pushes: Pushes;
   readonly #doctor: Doctor;
+  readonly #forwards: Forwards;
+  readonly #offers: Offers;
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
@@ -51,17 +56,29 @@ export class Handler {
     this.#waits = new Waits(clock, hub, this.#entrance);
     this.#pushes = new Pushes(options);
     this.#doctor = new Doctor(options);
+    this.#forwards = new Forwards(options);
+    this.#offers = { ...this.#pushes.offers, forward: this.#forwards.isOn };
   }
 
-  /** From now on nobody is let in, in a way that brings clients back. */
-  drain(): void {
+  /**
+   * From now on nobody is let in, in a way that brings clients back. Resolves when nothing is
+   * being passed on any more.
+   */
+  drain(): Promise<void> {
     this.#entrance.drain();
     this.#doctor.close();
+    return this.#forwards.drain();
+  }
+
+  /** Cuts what is still being passed on. */
+  destroy(): void {
+    this.#forwards.destroy();
   }
 
   /** Would anything that is written to it now be taken for what its client waits for? */
   isHeld(socket: Socket): boolean {
-    return this.#streams.has(socket) || this.#waits.has(socket) || this.#doctor.has(socket);
+    return this.#streams.has(socket) || this.#waits.has(socket) || this.#doctor.has(socket)
+      || this.#forwards.has(socket);
   }
 
   /** For a server of somebody else's: what it knows of its connections stays true. */
@@ -94,7 +111,7 @@ export class Handler {
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A request has a Host' }));
     }
-    const route = parseRoute(request.method ?? '', request.url ?? '', this.#pushes.offers);
+    const route = parseRoute(request.method ?? '', request.url ?? '', this.#offers);
     switch (route.kind) {
       case 'refused':
         return exchange.refuse(route.refusal, route.allow);
@@ -118,6 +135,8 @@ export class Handler {
         return this.#pushes.publish(exchange, route.runId);
       case 'webhook':
         return this.#pushes.webhook(exchange);
+      case 'forward':
+        return this.#forwards.answer(exchange, route);
       case 'doctor': case 'doctor-facts': case 'doctor-stream': case 'doctor-script':
         return this.#doctor.answer(exchange, route);
     }

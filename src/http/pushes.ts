@@ -50,7 +50,9 @@ export class Pushes {
     this.#bodies = new Bodies(maxBodyBytes, clock, metrics);
     this.#publishKeys = publishKeys.map(digestOf);
     const takes = intake !== undefined;
-    this.offers = { publish: takes && publishKeys.length > 0, webhooks: takes && hasWebhookKeys };
+    this.offers = {
+      publish: takes && publishKeys.length > 0, webhooks: takes && hasWebhookKeys, forward: false,
+    };
   }
 
   /** The same to everybody, whatever is known of the run. */

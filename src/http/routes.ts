@@ -4,6 +4,8 @@ import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import { parseDoctorRoute } from './doctor-routes.ts';
 import type { DoctorRoute } from './doctor-routes.ts';
+import { parseForward } from './forward-route.ts';
+import type { ForwardRoute } from './forward-route.ts';
 
 /** What a request is for. */
 export type Route =
@@ -12,6 +14,7 @@ export type Route =
   | { readonly kind: 'status' | 'poke' | 'publish'; readonly runId: string }
   | { readonly kind: 'webhook' }
   | DoctorRoute
+  | ForwardRoute
   | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
 /** For a stream of a run. */
@@ -23,9 +26,11 @@ export type WaitRoute = Extract<Route, { kind: 'wait' }>;
 export interface Offers {
   readonly publish: boolean;
   readonly webhooks: boolean;
+  /** To upstream with all else below `/v1`. */
+  readonly forward: boolean;
 }
 
-const NONE: Offers = { publish: false, webhooks: false };
+const NONE: Offers = { publish: false, webhooks: false, forward: false };
 
 /** Alive, whatever upstream does; taking new streams; and alive with the numbers of the moment. */
 const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new Map([
@@ -61,8 +66,12 @@ export function parseRoute(method: string, target: string, offers = NONE): Route
     return allow(method, ['POST']) ?? { kind: 'webhook' };
   }
   const [isRun, parent, name = 'status', whole] = RUN_PATH.exec(path) ?? [];
-  if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
   const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
+  const isOurs = isRun !== undefined && parent?.includes('/') !== true
+    && (name !== 'status' || methods.includes(method));
+  const forwarded = isOurs || !offers.forward ? undefined : parseForward(method, local);
+  if (forwarded !== undefined) return forwarded;
+  if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
   const runId = decodeOnce(parent ?? whole ?? '');
   return allow(method, methods)
     ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));
