@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { after, before, beforeEach, describe, it } from 'node:test';
+import { createGateway } from '../../src/index.ts';
 import { KEY, STARTERS, startGateway } from '../support/gateway.ts';
 import type { Overrides, StartGateway, TestGateway } from '../support/gateway.ts';
 import { openRaw, rawRequest } from '../support/raw-client.ts';
@@ -341,6 +342,11 @@ describe('passing on within limits', () => {
     await until('no connection at upstream', () => upstream.open() === 0);
     client.socket.destroy();
     assert.ok(written < 64 << 20, `${written} bytes taken`);
+  });
+
+  it('a source of one\'s own has no upstream to pass anything to', () => {
+    const source = { admit: () => assert.fail(), watch: () => assert.fail(), close: () => undefined };
+    assert.throws(() => createGateway({ source, forward: true }), /forward: got true with a source/);
   });
 
   it('a drain lets what is under way end, and takes no more', async (t) => {
