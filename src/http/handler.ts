@@ -123,6 +123,10 @@ export class Handler {
         return this.#health(exchange);
       case 'metrics':
         return this.#metrics(exchange);
+      case 'openapi': {
+        const { OPENAPI } = await import('./openapi.ts');
+        return exchange.json(200, JSON.stringify(OPENAPI));
+      }
       case 'stream':
         return this.#streams.open(exchange, route);
       case 'status':

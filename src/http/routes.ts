@@ -15,7 +15,7 @@ export type Route =
   | { readonly kind: 'webhook' }
   | DoctorRoute
   | ForwardRoute
-  | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
+  | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' | 'openapi' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
 /** For a stream of a run. */
 export type StreamRoute = Extract<Route, { kind: 'stream' }>;
@@ -33,9 +33,9 @@ export interface Offers {
 const NONE: Offers = { publish: false, webhooks: false, forward: false };
 
 /** Alive, whatever upstream does; taking new streams; and alive with the numbers of the moment. */
-const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new Map([
+const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics' | 'openapi'> = new Map([
   ['/livez', 'live'], ['/readyz', 'ready'], ['/healthz', 'health'],
-  ['/metrics', 'metrics'],
+  ['/metrics', 'metrics'], ['/openapi.json', 'openapi'],
 ]);
 /** What names a run. */
 export const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;

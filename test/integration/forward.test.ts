@@ -345,8 +345,9 @@ describe('passing on within limits', () => {
   });
 
   it('a source of one\'s own has no upstream to pass anything to', () => {
-    const source = { admit: () => assert.fail(), watch: () => assert.fail(), close: () => undefined };
-    assert.throws(() => createGateway({ source, forward: true }), /forward: got true with a source/);
+    const source = { admit: assert.fail, watch: assert.fail, close: () => undefined };
+    const start = (): unknown => createGateway({ source, forward: true });
+    assert.throws(start, /forward: got true with a source/);
   });
 
   it('a drain lets what is under way end, and takes no more', async (t) => {
