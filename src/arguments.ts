@@ -7,11 +7,12 @@ import { parseArgs } from 'node:util';
 
 import type { WatchSettings } from './client/watch-command.ts';
 import { GatewayError } from './core/errors.ts';
+import { printed } from './core/printed.ts';
 import { parseDoctor } from './doctor/arguments.ts';
 import type { DoctorCommand } from './doctor/arguments.ts';
 import { parseHealth } from './health-arguments.ts';
 import type { HealthCommand } from './health-arguments.ts';
-import { OPTIONS, printed, settle } from './options.ts';
+import { OPTIONS, settle } from './options.ts';
 import type { OptionSpec, Settings } from './options.ts';
 import { WATCH_HELP, parseWatch } from './watch-arguments.ts';
 

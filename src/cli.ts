@@ -16,7 +16,7 @@ import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
 import type { DoctorCommand } from './doctor/arguments.ts';
 import type { DemoApi } from './demo/run-api.ts';
-import { ComposedGateway, machineParts } from './gateway.ts';
+import { ComposedGateway, MAX_FORWARDS, machineParts } from './gateway.ts';
 import type { Gateway } from './gateway.ts';
 import type { Settings } from './options.ts';
 import { MAX_STREAMS } from './source/stream-driver.ts';
@@ -149,7 +149,7 @@ async function startDemo(key: string): Promise<DemoApi> {
 
 function inThisProcess(settings: Settings, log: Logger): Gateway {
   const streams = settings.sourceKind === 'stream' ? MAX_STREAMS : 0;
-  const maxSockets = socketBudget(MAX_SOCKETS + streams);
+  const maxSockets = socketBudget(MAX_SOCKETS + streams + (settings.forward ? MAX_FORWARDS : 0));
   return new ComposedGateway({ ...machineParts(settings, log), maxSockets });
 }
 

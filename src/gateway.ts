@@ -9,6 +9,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { systemClock } from './core/clock.ts';
 import type { Timer } from './core/clock.ts';
 import { GatewayError } from './core/errors.ts';
+import type { Forwarder, Toll } from './core/forward.ts';
 import type { Intake } from './core/intake.ts';
 import { silentLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
@@ -23,9 +24,10 @@ import type { Address } from './http/listener.ts';
 import { Hub } from './hub/hub.ts';
 import { resolveOptions } from './options.ts';
 import type { GatewayOptions, Settings } from './options.ts';
-import { polling } from './polling.ts';
+import { forwarding, polling } from './polling.ts';
 import { LimitedSource } from './source/limited-source.ts';
 
+export { MAX_FORWARDS } from './http/forwards.ts';
 export type { Stats as GatewayStats } from './core/machine.ts';
 
 /** A gateway: mounted by its handler, or listening by itself. */
@@ -59,14 +61,14 @@ export function machineParts(
   settings: Settings, log: Logger, given?: RunSource,
 ): Parts & { readonly source: LimitedSource } {
   const metrics = new Metrics();
-  const { inner, intake } = given === undefined
-    ? polling(settings, log, metrics) : { inner: given, intake: undefined };
+  const { inner, intake, toll } = given === undefined ? polling(settings, log, metrics)
+    : { inner: given, intake: undefined, toll: undefined };
   const source = new LimitedSource(inner, settings, metrics, systemClock);
   const machine: Machine = {
     stats: () => source.size,
     metrics: () => renderMetrics(mergeSamples(metrics.samples())),
   };
-  return { settings, source, intake, log, metrics, machine };
+  return { settings, source, intake, toll, log, metrics, machine };
 }
 
 /** What a gateway is put together from. */
@@ -76,6 +78,8 @@ export interface Parts {
   readonly source: RunSource;
   /** Where pushed news go. None: nobody takes them. */
   readonly intake: Intake | undefined;
+  /** The budget that forwarded requests go through. None: nothing is passed on. */
+  readonly toll: Toll | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly machine: Machine;
@@ -103,6 +107,7 @@ export class ComposedGateway implements Gateway {
   readonly #settings: Settings;
   readonly #source: RunSource;
   readonly #intake: Intake | undefined;
+  readonly #forwarder: Forwarder | undefined;
   readonly #log: Logger;
   readonly #hub: Hub;
   readonly #http: Handler;
@@ -113,7 +118,7 @@ export class ComposedGateway implements Gateway {
   #state: State = { kind: 'idle' };
 
   constructor(parts: Parts) {
-    const { settings, source, intake, log, metrics, maxSockets = Infinity, onRoom } = parts;
+    const { settings, source, intake, toll, log, metrics, maxSockets = Infinity, onRoom } = parts;
     this.#settings = settings;
     this.#source = source;
     this.#intake = intake;
@@ -123,10 +128,14 @@ export class ComposedGateway implements Gateway {
     const hub = new Hub(source, shared, metrics);
     this.#hub = hub;
     const hasWebhookKeys = (settings.webhookJwks ?? settings.upstreamKey) !== undefined;
-    this.#http = new Handler({ ...parts, ...shared, hub, hasWebhookKeys });
+    const forwarder = forwarding(settings, metrics, toll);
+    this.#forwarder = forwarder;
+    this.#http = new Handler({ ...parts, ...shared, hub, hasWebhookKeys, forwarder });
     this.handler = this.#hosts.mounted(this.#http.handle);
     const door = new Doorkeeper(maxSockets, log, metrics, onRoom);
-    this.#listener = new Listener(this.#http, door, { clock: systemClock, log, metrics });
+    this.#listener = new Listener(this.#http, door, {
+      clock: systemClock, log, metrics, takesUploads: forwarder !== undefined,
+    });
   }
 
   stats(): Stats {
@@ -173,19 +182,21 @@ export class ComposedGateway implements Gateway {
     await listening?.catch(() => undefined);
     const { streams } = this.#hub.size;
     this.#log.info('closing', { streams });
-    this.#http.drain();
+    const passed = this.#http.drain();
     this.#hosts.stop();
     const share = Math.min(1, streams / FULL_DRAIN_STREAMS);
     const drained = this.#hub.drain(drainTimeoutMs * (1 - DRAIN_RESERVE) * share);
-    const cut = systemClock.setTimeout(
-      () => this.#hub.destroy(), Math.max(drainTimeoutMs, MIN_DRAIN_MS),
-    );
-    await drained;
+    const cut = systemClock.setTimeout(() => {
+      this.#hub.destroy();
+      this.#http.destroy();
+    }, Math.max(drainTimeoutMs, MIN_DRAIN_MS));
+    await Promise.all([drained, passed]);
     systemClock.clearTimeout(cut);
     this.#loopDelay.disable();
     if (this.#loopTimer) systemClock.clearTimeout(this.#loopTimer);
     this.#intake?.close();
     this.#source.close();
+    this.#forwarder?.close();
     await this.#listener.close();
   }
 }

@@ -5,6 +5,7 @@
 
 import { GatewayError } from './core/errors.ts';
 import { LOG_LEVELS } from './core/log.ts';
+import { printed } from './core/printed.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
@@ -70,6 +71,8 @@ export interface Settings {
   readonly page: boolean | undefined;
   /** Of the demo, for the page: nobody sets it. */
   readonly demoKey?: string;
+  /** Pass every other request below `/v1` to upstream. */
+  readonly forward: boolean;
   /** A reader that takes nothing for this long is cut off. */
   readonly slowTimeoutMs: number;
   /** How long a shutdown may take; streams end spread over it. */
@@ -166,6 +169,8 @@ export const OPTIONS = [
   option('compress', 'compress', onOff(), true, 'on',
     'compress states, once for all clients that take gzip'),
   option('page', 'page', onOff(), undefined, 'on with the demo, else off', 'live page at /'),
+  option('forward', 'forward', onOff(), false, 'off',
+    'pass every other /v1 request to upstream'),
   option('slow-timeout', 'slowTimeoutMs', duration(100, 3_600_000), 30_000, '30s',
     'a reader that takes nothing for this long is cut off'),
   option('drain-timeout', 'drainTimeoutMs', duration(0, 3_600_000), 10_000, '10s',
@@ -181,8 +186,6 @@ export const OPTIONS = [
 ] as const;
 
 const DEFAULTS = Object.fromEntries(OPTIONS.map((each) => [each.key, each.default]));
-/** Characters of a wrong value that a message shows. */
-const MAX_PRINTED = 200;
 const ONLY_IN_CODE = ['source', 'logger'];
 const ONLY_ON_THE_COMMAND_LINE = ['logLevel', 'workers'];
 
@@ -204,6 +207,9 @@ export function resolveOptions(given: GatewayOptions): Settings {
   }
   if (given.upstream === undefined && given.source === undefined) {
     problems.push('upstream: got nothing, expected the URL of a run API (or a source)');
+  }
+  if (given.source !== undefined && given.forward === true) {
+    problems.push('forward: got true with a source, expected an upstream without one');
   }
   return settle(values, problems);
 }
@@ -231,16 +237,4 @@ export function settle(values: Record<string, unknown>, problems: string[]): Set
     completeOn: Object.freeze([...completeOn]),
     errorOn: Object.freeze([...errorOn]),
   });
-}
-
-/**
- * A value as a message shows it, in one line. What may be a credential in a URL, however it is
- * mistyped, is not shown: all before an `@` and behind a `?`.
- */
-export function printed(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(printed).join(', ')}]`.slice(0, MAX_PRINTED);
-  if (typeof value === 'object' && value !== null) return 'an object';
-  if (typeof value !== 'string') return String(value).slice(0, MAX_PRINTED);
-  const safe = value.replace(/^.*@/s, '***@').replace(/\?.*$/s, '?***');
-  return `'${safe.slice(0, MAX_PRINTED).replace(/[\x00-\x1f\x7f]/g, ' ')}'`;
 }

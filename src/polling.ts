@@ -2,6 +2,7 @@
 
 import { systemClock } from './core/clock.ts';
 import { mappingOf } from './core/execution.ts';
+import type { Forwarder, Toll } from './core/forward.ts';
 import type { Intake } from './core/intake.ts';
 import type { Logger } from './core/log.ts';
 import type { Metrics } from './core/metrics.ts';
@@ -9,6 +10,7 @@ import type { RunSource } from './core/run-source.ts';
 import type { Settings } from './options.ts';
 import { PollDriver } from './source/driver.ts';
 import type { Driver, DriverOptions } from './source/driver.ts';
+import { UpstreamForwarder } from './source/forward.ts';
 import { PushIntake } from './source/intake.ts';
 import { ListDriver } from './source/list-driver.ts';
 import { PollingSource } from './source/polling-source.ts';
@@ -22,7 +24,7 @@ import { WaitDriver } from './source/wait-driver.ts';
 /** A source that polls, and the intake of what is pushed to it. */
 export function polling(
   settings: Settings, log: Logger, metrics: Metrics,
-): { readonly inner: RunSource; readonly intake: Intake } {
+): { readonly inner: RunSource; readonly intake: Intake; readonly toll: Toll } {
   const { upstreamPath: path, upstreamTimeoutMs: timeoutMs, maxBodyBytes } = settings;
   const url = new URL(settings.upstream ?? '');
   const { pollIntervalMs, upstreamRate: rate } = settings;
@@ -34,7 +36,19 @@ export function polling(
   const inner = new PollingSource({ ...shared, api, driver, pollIntervalMs });
   const place = keyPlace(settings);
   const keys = place && new SigningKeys({ place, api, clock: systemClock, log });
-  return { inner, intake: new PushIntake({ source: inner, mapping, keys, metrics }) };
+  return { inner, toll: api, intake: new PushIntake({ source: inner, mapping, keys, metrics }) };
+}
+
+/** Who passes requests on, where that is wanted and there is an upstream to pass them to. */
+export function forwarding(
+  settings: Settings, metrics: Metrics, toll: Toll | undefined,
+): Forwarder | undefined {
+  const { forward, upstream: url, upstreamPath: path, maxBodyBytes } = settings;
+  if (!forward || url === undefined || toll === undefined) return undefined;
+  const headMs = settings.upstreamTimeoutMs;
+  const bounds = { timeoutMs: headMs, maxBodyBytes };
+  const upstream = new Upstream({ url: new URL(url), path, ...bounds }, systemClock);
+  return new UpstreamForwarder({ upstream, toll, clock: systemClock, metrics, headMs });
 }
 
 /** Where the keys of webhooks are, if they are anywhere. */

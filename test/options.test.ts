@@ -27,6 +27,10 @@ const NO_DURATION = [
   '20.5ms', '1s500ms', '1d', 's', 'ms', 'NaNs', '٢s', '2s\n', '9'.repeat(400) + 's', 'none',
 ];
 
+const onOff = (key: keyof Settings, byDefault: boolean | undefined): Row => ({
+  key, byDefault, good: [['on', true], ['off', false]],
+  bad: ['', 'true', 'ON', '1', 'yes', 'toString'], badInCode: ['on', 1, null, []],
+});
 function duration(
   key: keyof Settings, byDefault: number, least: readonly [string, number],
   most: readonly [string, number], beyond: readonly string[],
@@ -172,20 +176,9 @@ const ROWS: Readonly<Record<string, Row>> = {
   },
   'complete-on': statuses('completeOn', ['completed']),
   'error-on': statuses('errorOn', ['failed', 'cancelled']),
-  'compress': {
-    key: 'compress',
-    byDefault: true,
-    good: [['on', true], ['off', false]],
-    bad: ['', 'true', 'ON', '1', 'yes', 'toString'],
-    badInCode: ['on', 1, null, []],
-  },
-  'page': {
-    key: 'page',
-    byDefault: undefined,
-    good: [['on', true], ['off', false]],
-    bad: ['', 'true', 'ON', '1', 'yes', 'toString'],
-    badInCode: ['on', 1, null, []],
-  },
+  'compress': onOff('compress', true),
+  'page': onOff('page', undefined),
+  'forward': onOff('forward', false),
   'slow-timeout': duration('slowTimeoutMs', 30_000, ['100ms', 100], ['1h', 3_600_000],
     ['99ms', '0s', '61m']),
   'drain-timeout': duration('drainTimeoutMs', 10_000, ['0s', 0], ['1h', 3_600_000],

@@ -8,6 +8,7 @@ import assert from 'node:assert';
 import type { Clock, Timer } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
+import type { Pass, Settled, Toll } from '../core/forward.ts';
 import type { Delivery, Intake } from '../core/intake.ts';
 import type {
   Admission, Admitted, ApiKey, Purpose, RunObserver, RunSource, Watch,
@@ -17,7 +18,7 @@ import { Followed, isFollowing } from './followed.ts';
 import type { Following } from './followed.ts';
 import type { FromPrimary, FromWorker, Port } from './messages.ts';
 
-type Told = Extract<FromPrimary, { kind: 'stats' | 'metrics' | 'pushed' }>;
+type Told = Extract<FromPrimary, { kind: 'stats' | 'metrics' | 'pushed' | 'entered' }>;
 
 interface Asked {
   readonly runId: string;
@@ -42,7 +43,7 @@ const SILENCE: Admission = { kind: 'refused', refusal: SILENT };
 const TELL_TIMEOUT_MS = 800;
 
 /** The source behind every gateway in a worker. */
-export class IpcSource implements RunSource, Intake, Machine {
+export class IpcSource implements RunSource, Intake, Machine, Toll {
   readonly #port: Port<FromWorker, FromPrimary>;
   readonly #clock: Clock;
   readonly #admitTimeoutMs: number;
@@ -78,7 +79,7 @@ export class IpcSource implements RunSource, Intake, Machine {
         return undefined;
       case 'lost':
         return this.#followed.get(message.watch)?.onLost(message.key, message.loss);
-      case 'stats': case 'metrics': case 'pushed':
+      case 'stats': case 'metrics': case 'pushed': case 'entered':
         return this.#settle(message.n, message);
       case 'start': case 'accept': case 'drain':
         return undefined;
@@ -116,6 +117,16 @@ export class IpcSource implements RunSource, Intake, Machine {
   deliver({ runId, timestamp, signature, body }: Delivery): Promise<Refusal | undefined> {
     const text = body.toString('base64');
     return this.#push((n) => ({ kind: 'deliver', n, runId, timestamp, signature, body: text }));
+  }
+
+  /** The budget is the primary's. */
+  async enter(): Promise<Pass | Refusal> {
+    const told = await this.#question((n) => ({ kind: 'enter', n }), this.#admitTimeoutMs);
+    if (told?.kind !== 'entered') return SILENT;
+    const { n, refusal } = told;
+    return refusal ?? ((settled) => {
+      this.#port.send({ kind: 'passed', n, ...settled && { settled: limitsOf(settled) } });
+    });
   }
 
   /** Of the whole machine, as the primary counts them. */
@@ -158,7 +169,11 @@ export class IpcSource implements RunSource, Intake, Machine {
   #settle(n: number, told?: Told): void {
     const question = this.#questions.get(n);
     this.#questions.delete(n);
-    if (question === undefined) return;
+    if (question === undefined) {
+      // A place that comes too late is not used.
+      if (told?.kind === 'entered' && !told.refusal) this.#port.send({ kind: 'passed', n });
+      return;
+    }
     this.#clock.clearTimeout(question.timer);
     question.resolve(told);
   }
@@ -189,4 +204,11 @@ export class IpcSource implements RunSource, Intake, Machine {
     };
     return resolve(admission);
   }
+}
+
+/** Of a head, what tells of limits: the rest may be large, and is nobody's business. */
+function limitsOf({ status, headers }: Settled): Settled {
+  const limits = Object.entries(headers)
+    .filter(([name]) => /ratelimit|^(?:retry-after|date)$/.test(name));
+  return { status, headers: Object.fromEntries(limits) };
 }

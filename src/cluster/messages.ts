@@ -5,6 +5,7 @@
 
 import type { Stats } from '../core/machine.ts';
 import type { Refusal } from '../core/errors.ts';
+import type { Settled } from '../core/forward.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Sample } from '../core/metrics.ts';
 import type { ApiKey, Loss, Purpose } from '../core/run-source.ts';
@@ -30,6 +31,9 @@ export type FromWorker =
       readonly body: string }
   | { readonly kind: 'deliver'; readonly n: number; readonly runId: string;
       readonly timestamp: string; readonly signature: string; readonly body: string }
+  /** A place in the budget for a request that it passes on; and what came of that. */
+  | { readonly kind: 'enter'; readonly n: number }
+  | { readonly kind: 'passed'; readonly n: number; readonly settled?: Settled }
   /** Once a second: all its counts. */
   | { readonly kind: 'samples'; readonly samples: readonly Sample[] }
   | { readonly kind: 'stats' | 'metrics'; readonly n: number };
@@ -49,6 +53,8 @@ export type FromPrimary =
   | { readonly kind: 'lost'; readonly watch: number; readonly key: string; readonly loss: Loss }
   /** What became of something pushed: without `refusal` it was taken. */
   | { readonly kind: 'pushed'; readonly n: number; readonly refusal?: Refusal }
+  /** Without `refusal` there is a place, until it is `passed`. */
+  | { readonly kind: 'entered'; readonly n: number; readonly refusal?: Refusal }
   | { readonly kind: 'stats'; readonly n: number; readonly stats: Stats }
   | { readonly kind: 'metrics'; readonly n: number; readonly text: string }
   | { readonly kind: 'drain' };

@@ -17,6 +17,7 @@ import type { Logger } from '../core/log.ts';
 import { METRICS, mergeSamples, renderMetrics } from '../core/metrics.ts';
 import type { Metrics, Sample } from '../core/metrics.ts';
 import { machineParts } from '../gateway.ts';
+import type { Toll } from '../core/forward.ts';
 import type { Intake } from '../core/intake.ts';
 import type { Counts } from '../core/machine.ts';
 import type { Settings } from '../options.ts';
@@ -24,6 +25,7 @@ import type { LimitedSource } from '../source/limited-source.ts';
 import { Doors } from './doors.ts';
 import { portOver } from './messages.ts';
 import type { FromPrimary, FromWorker, Port } from './messages.ts';
+import { Passes } from './passes.ts';
 import { Relay } from './relay.ts';
 
 /** A worker is replaced after 100 ms, doubling to 10 s while its successors die young. */
@@ -49,6 +51,7 @@ export class Primary {
   readonly #log: Logger;
   readonly #source: LimitedSource;
   readonly #intake: Intake | undefined;
+  readonly #toll: Toll | undefined;
   readonly #metrics: Metrics;
   /** What dead workers had counted: a counter never goes down. */
   #retired: readonly Sample[] = [];
@@ -70,9 +73,10 @@ export class Primary {
     const ticketSecrets = settings.ticketSecrets ?? [randomBytes(32).toString('base64url')];
     this.#settings = { ...settings, ticketSecrets };
     this.#log = log;
-    const { source, intake, metrics } = machineParts(settings, log);
+    const { source, intake, toll, metrics } = machineParts(settings, log);
     this.#source = source;
     this.#intake = intake;
+    this.#toll = toll;
     this.#metrics = metrics;
     this.#slots = Array.from({ length: count }, () => ({ kind: 'empty' }));
   }
@@ -124,12 +128,16 @@ export class Primary {
     const worker = cluster.fork();
     const port = portOver<FromPrimary, FromWorker>(worker, () => worker.isConnected());
     const relay = new Relay(port, this.#source, this.#counts, this.#intake);
+    const passes = new Passes((message) => relay.send(message), this.#toll);
     const since = systemClock.now();
     this.#slots[index] = { kind: 'running', worker, since, relay, port };
-    port.onMessage((message) => this.#onMessage(message, worker, port, relay));
+    port.onMessage((message) => {
+      if (!passes.onMessage(message)) this.#onMessage(message, worker, port, relay);
+    });
     worker.on('error', (error) => this.#log.error('worker error', { error: error.message }));
     worker.on('exit', (code, signal) => {
       relay.close();
+      passes.close();
       this.#doors.delete(port);
       this.#retire(relay.samples);
       this.#onExit(index, worker, systemClock.now() - since, signal ?? code);

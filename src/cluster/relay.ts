@@ -77,7 +77,8 @@ export class Relay {
       case 'samples':
         this.#samples = message.samples;
         return;
-      case 'ready': case 'listening': case 'failed': case 'room':
+      case 'ready': case 'listening': case 'failed': case 'room': case 'enter':
+      case 'passed':
     }
   }
 

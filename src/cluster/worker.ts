@@ -8,7 +8,7 @@ import cluster from 'node:cluster';
 import { systemClock } from '../core/clock.ts';
 import { jsonLogger } from '../core/log.ts';
 import { Metrics } from '../core/metrics.ts';
-import { ComposedGateway } from '../gateway.ts';
+import { ComposedGateway, MAX_FORWARDS } from '../gateway.ts';
 import type { Settings } from '../options.ts';
 import { socketBudget } from './descriptors.ts';
 import { keepHeapSmall } from './heap.ts';
@@ -47,13 +47,14 @@ async function start(settings: Settings): Promise<void> {
   const log = jsonLogger(settings.logLevel, systemClock, (line) => {
     process.stderr.write(`${line}\n`);
   });
-  const maxSockets = socketBudget(0);
+  const maxSockets = socketBudget(settings.forward ? MAX_FORWARDS : 0);
   // The primary may have to wait for a place in the queue to upstream, and ask twice.
   const admitTimeoutMs = 2 * settings.upstreamTimeoutMs + ADMIT_RESERVE_MS;
   source = new IpcSource(port, systemClock, admitTimeoutMs);
   const onRoom = (hasRoom: boolean): void => void port.send({ kind: 'room', hasRoom });
-  const parts = { settings, log, metrics, maxSockets, onRoom };
-  gateway = new ComposedGateway({ ...parts, source, intake: source, machine: source });
+  const parts = { settings, log, metrics, maxSockets, onRoom, source };
+  const ofPrimary = { intake: source, toll: source, machine: source };
+  gateway = new ComposedGateway({ ...parts, ...ofPrimary });
   try {
     const { url } = await gateway.listen();
     port.send({ kind: 'listening', url });

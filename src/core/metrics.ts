@@ -33,6 +33,7 @@ export const METRICS = {
   runcast_budget_left: { type: 'gauge', merge: 'sum', help: 'Requests that upstream may be sent '
     + 'now; +Inf where neither --upstream-rate nor upstream says.' },
   runcast_upstream_answers_total: counter('Answers of upstream, by what they were.', 'kind'),
+  runcast_forwarded_total: counter('Requests passed on, by what came of them.', 'result'),
   runcast_pushes_total: counter('What came without being asked for and was taken.', 'kind'),
   runcast_webhooks_refused_total: counter('Webhooks refused, by what was wrong.', 'reason'),
   runcast_worker_deaths_total: counter('Workers that died without being told to.'),

@@ -1,6 +1,7 @@
 /** One request and its response: what is answered without a stream, and in which form. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 import type { Clock } from '../core/clock.ts';
 import { ERROR_CODES, envelope, toSeconds } from '../core/errors.ts';
@@ -24,6 +25,9 @@ export interface ExchangeOptions {
 
 /** Where upstream or a limit gives no `Retry-After`. */
 const RETRY_AFTER_MS = 2000;
+
+/** Connections on which the last word is said: what has come behind it is no request. */
+const closing = new WeakSet<Socket>();
 
 /** Whose connection it is: a host's, our own server's, or that one's beyond its limit. */
 export type Place = 'host' | 'own' | 'spare';
@@ -49,7 +53,8 @@ export class Exchange {
   /** Is there still somebody to answer, who was not answered? */
   get isOpen(): boolean {
     const { request, response } = this;
-    return !response.destroyed && !response.writableEnded && !request.socket.destroyed;
+    return !response.destroyed && !response.writableEnded && !request.socket.destroyed
+      && !closing.has(request.socket);
   }
 
   /** As it is sent: with what the page of another origin is to be told. */
@@ -61,7 +66,9 @@ export class Exchange {
     const { request, response, requestId } = this;
     // What is left of a request that was not read must not become the next one.
     const isUnread = hasBody(request) && !request.complete;
-    const close = isUnread || status === 400 ? { connection: 'close' } : {};
+    const isLast = isUnread || status === 400;
+    const close = isLast ? { connection: 'close' } : {};
+    if (isLast) closing.add(request.socket);
     const length = { 'content-length': String(Buffer.byteLength(body)) };
     // A host's server has times of its own. One that is queued has the socket of another's answer.
     if (this.place !== 'host') response.socket?.setTimeout(this.#options.slowTimeoutMs);
@@ -93,7 +100,8 @@ export class Exchange {
     }
     const retryAfterMs = refusal.retryAfterMs ?? RETRY_AFTER_MS;
     const timed = { ...refusal, retryAfterMs };
-    if (wantsEvents(this.request)) return this.#refuseAsStream(timed, retryAfterMs);
+    const isSource = this.request.method === 'GET' && wantsEvents(this.request);
+    if (isSource) return this.#refuseAsStream(timed, retryAfterMs);
     const headers = { 'retry-after': String(toSeconds(retryAfterMs)) };
     return this.json(refusal.status, envelope(timed, this.requestId), headers);
   }

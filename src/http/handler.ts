@@ -19,7 +19,10 @@ import type { ExchangeOptions } from './exchange.ts';
 import { answerPage } from './live-page.ts';
 import { Pushes } from './pushes.ts';
 import type { PushesOptions } from './pushes.ts';
+import { Forwards } from './forwards.ts';
+import type { ForwardsOptions } from './forwards.ts';
 import { parseRoute } from './routes.ts';
+import type { Offers } from './routes.ts';
 import { answerStatus } from './status.ts';
 import { Streams } from './streams.ts';
 import type { StreamsOptions } from './streams.ts';
@@ -30,7 +33,8 @@ import { Waits } from './wait.ts';
 
 /** What the handler is put together from. */
 export interface HandlerOptions extends
-  Omit<ExchangeOptions, 'cors'>, StreamsOptions, PushesOptions, TicketsOptions, DoctorOptions {
+  Omit<ExchangeOptions, 'cors'>, StreamsOptions, PushesOptions, TicketsOptions, DoctorOptions,
+  ForwardsOptions {
   readonly source: RunSource;
   readonly keyPrefix: string;
   readonly basePath: string | undefined;
@@ -54,6 +58,8 @@ export class Handler {
   readonly #pushes: Pushes;
   readonly #doctor: Doctor;
   readonly #ticketOffice: TicketOffice;
+  readonly #forwards: Forwards;
+  readonly #offers: Offers;
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
@@ -66,17 +72,30 @@ export class Handler {
     this.#pushes = new Pushes(options);
     this.#doctor = new Doctor(options);
     this.#ticketOffice = new TicketOffice(tickets, this.#entrance, options);
+    this.#forwards = new Forwards(options);
+    const { page = false } = options;
+    this.#offers = { ...this.#pushes.offers, page, forward: this.#forwards.isOn };
   }
 
-  /** From now on nobody is let in, in a way that brings clients back. */
-  drain(): void {
+  /**
+   * From now on nobody is let in, in a way that brings clients back. Resolves when nothing is
+   * being passed on any more.
+   */
+  drain(): Promise<void> {
     this.#entrance.drain();
     this.#doctor.close();
+    return this.#forwards.drain();
+  }
+
+  /** Cuts what is still being passed on. */
+  destroy(): void {
+    this.#forwards.destroy();
   }
 
   /** Would anything that is written to it now be taken for what its client waits for? */
   isHeld(socket: Socket): boolean {
-    return this.#streams.has(socket) || this.#waits.has(socket) || this.#doctor.has(socket);
+    return this.#streams.has(socket) || this.#waits.has(socket) || this.#doctor.has(socket)
+      || this.#forwards.has(socket);
   }
 
   /** For a server of somebody else's: what it knows of its connections stays true. */
@@ -110,8 +129,8 @@ export class Handler {
       return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A request has a Host' }));
     }
     const { method = '', url = '' } = request;
-    const { basePath, page = false, demoKey } = this.#options;
-    const route = parseRoute(method, url, { ...this.#pushes.offers, page }, basePath);
+    const { basePath, demoKey } = this.#options;
+    const route = parseRoute(method, url, this.#offers, basePath);
     switch (route.kind) {
       case 'refused':
         if (route.allow !== undefined && this.#cors.isPreflight(request)) {
@@ -126,6 +145,10 @@ export class Handler {
         return this.#health(exchange);
       case 'metrics':
         return this.#metrics(exchange);
+      case 'openapi': {
+        const { OPENAPI } = await import('./openapi.ts');
+        return exchange.json(200, JSON.stringify(OPENAPI));
+      }
       case 'stream': case 'streams':
         return this.#streams.open(exchange, route);
       case 'status':
@@ -140,6 +163,8 @@ export class Handler {
         return this.#ticketOffice.issue(exchange, route.runId);
       case 'webhook':
         return this.#pushes.webhook(exchange);
+      case 'forward':
+        return this.#forwards.answer(exchange, route);
       case 'doctor': case 'doctor-facts': case 'doctor-stream': case 'doctor-script':
         return this.#doctor.answer(exchange, route);
       case 'page': case 'page-style': case 'page-script':

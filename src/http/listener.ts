@@ -47,6 +47,8 @@ export interface ListenerParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Bodies may take any time: who reads one sees to its pace. */
+  readonly takesUploads: boolean;
 }
 
 /** Listens once. */
@@ -57,12 +59,16 @@ export class Listener {
   #place: { readonly host: string; readonly port: number; readonly backlog: number } | undefined;
   #isAccepting = true;
 
-  constructor(handler: Handler, door: Doorkeeper, { clock, log, metrics }: ListenerParts) {
+  constructor(
+    handler: Handler, door: Doorkeeper, { clock, log, metrics, takesUploads }: ListenerParts,
+  ) {
     const onRequest: http.RequestListener = (request, response) => {
       door.onRequest(request.socket);
       handler.handleOwn(request, response, door.isFull);
     };
-    const server = http.createServer(SERVER_OPTIONS, onRequest);
+    const server = http.createServer(
+      { ...SERVER_OPTIONS, ...takesUploads && { requestTimeout: 0 } }, onRequest,
+    );
     server.timeout = 0;
     server.maxHeadersCount = MAX_HEADERS;
     server.on('connection', door.onConnection);

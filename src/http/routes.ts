@@ -6,6 +6,8 @@ import { parseDoctorRoute } from './doctor-routes.ts';
 import type { DoctorRoute } from './doctor-routes.ts';
 import { parsePageRoute } from './live-page.ts';
 import type { PageRoute } from './live-page.ts';
+import { parseForward } from './forward-route.ts';
+import type { ForwardRoute } from './forward-route.ts';
 
 /** What a request is for. */
 export type Route =
@@ -18,7 +20,8 @@ export type Route =
   | { readonly kind: 'webhook' }
   | DoctorRoute
   | PageRoute
-  | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' }
+  | ForwardRoute
+  | { readonly kind: 'live' | 'ready' | 'health' | 'metrics' | 'openapi' }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly allow?: string };
 /** For a stream of a run. */
 export type StreamRoute = Extract<Route, { kind: 'stream' }>;
@@ -32,14 +35,16 @@ export interface Offers {
   readonly publish: boolean;
   readonly webhooks: boolean;
   readonly page: boolean;
+  /** To upstream with all else below `/v1`. */
+  readonly forward: boolean;
 }
 
-const NONE: Offers = { publish: false, webhooks: false, page: false };
+const NONE: Offers = { publish: false, webhooks: false, page: false, forward: false };
 
 /** Alive, whatever upstream does; taking new streams; and alive with the numbers of the moment. */
-const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new Map([
+const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics' | 'openapi'> = new Map([
   ['/livez', 'live'], ['/readyz', 'ready'], ['/healthz', 'health'],
-  ['/metrics', 'metrics'],
+  ['/metrics', 'metrics'], ['/openapi.json', 'openapi'],
 ]);
 /** The path of a stream of several runs, which are named by its query. */
 const STREAMS_PATH = '/v1/runs/stream';
@@ -83,8 +88,13 @@ export function parseRoute(method: string, target: string, offers = NONE, base =
     return allow(method, ['GET']) ?? streamsRoute(new URLSearchParams(rest.join('?')));
   }
   const [isRun, parent, name = 'status', id] = RUN_PATH.exec(path) ?? [];
-  if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
   const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
+  const isOurs = isRun !== undefined && parent?.includes('/') !== true
+    && (name !== 'status' || methods.includes(method));
+  const forwarded = isOurs || !offers.forward
+    ? undefined : parseForward(method, local.slice(whole.length - path.length));
+  if (forwarded !== undefined) return forwarded;
+  if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
   const runId = decodeOnce(parent ?? id ?? '');
   return allow(method, methods)
     ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));

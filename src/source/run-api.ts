@@ -5,7 +5,9 @@
 
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
+import type { Refusal } from '../core/errors.ts';
 import type { StatusMapping } from '../core/execution.ts';
+import type { Pass, Toll } from '../core/forward.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { ApiKey } from '../core/run-source.ts';
@@ -39,6 +41,7 @@ export interface RunApiOptions {
 /** A newcomer waits this long for a place in the budget, and is told to come back otherwise. */
 const PATIENCE_MS = 5_000;
 const WARN_MS = 60_000;
+const NO_BODY = Buffer.alloc(0);
 /**
  * A page lets so many joins and ends go first, and no more. One is asked for at a time, so where
  * more want to go than can it gets one place in five.
@@ -49,7 +52,7 @@ const AHEAD_OF_PAGE = 4;
 export type Asked = readonly [runId: string, key: ApiKey, known: Reading | undefined];
 
 /** Upstream, within its budget. */
-export class RunApi {
+export class RunApi implements Toll {
   readonly quota: Quota;
   readonly #options: RunApiOptions;
   readonly #budget: Budget;
@@ -78,13 +81,23 @@ export class RunApi {
 
   /** For a newcomer: now or soon, or else it is told when to come back. */
   async prove(...asked: Asked): Promise<Answer> {
-    const { waitMs } = this.#budget;
-    // Infinity: until an answer is in, which has its own deadline.
-    if (waitMs > PATIENCE_MS && waitMs !== Infinity) return overBudget(waitMs);
-    const turn = this.#budget.take('urgent', () => !this.#isClosed);
-    if (turn !== undefined && !await turn) return overBudget(PATIENCE_MS);
+    const refusal = await this.#soon();
+    if (refusal !== undefined) return { kind: 'trouble', why: 'over the budget', refusal };
     this.#options.metrics.count('runcast_proofs_total');
     return this.get(...asked);
+  }
+
+  /** For a request that others send. */
+  async enter(): Promise<Pass | Refusal> {
+    const refusal = await this.#soon();
+    if (refusal !== undefined) return refusal;
+    const { clock } = this.#options;
+    const sentAt = clock.now();
+    return (settled) => {
+      if (settled === undefined) return this.giveBack();
+      this.quota.onArrived(sentAt, clock.now());
+      return this.settle({ kind: 'answer', ...settled, body: NO_BODY });
+    };
   }
 
   /** The run as it is. A place was taken. */
@@ -163,6 +176,17 @@ export class RunApi {
     this.#options.upstream.close();
   }
 
+  /** A place for one who waits; undefined: it is there. */
+  async #soon(): Promise<Refusal | undefined> {
+    const { waitMs } = this.#budget;
+    // Infinity: until an answer is in, which has its own deadline.
+    const isLong = waitMs > PATIENCE_MS && waitMs !== Infinity;
+    if (isLong) return refuse('RATE_LIMITED', { retryAfterMs: waitMs });
+    const turn = this.#budget.take('urgent', () => !this.#isClosed);
+    const isThere = turn === undefined || await turn;
+    return isThere ? undefined : refuse('RATE_LIMITED', { retryAfterMs: PATIENCE_MS });
+  }
+
   async #ask(
     runId: string, key: ApiKey, known: Reading | undefined, extra: Extra,
   ): Promise<Answer> {
@@ -202,9 +226,4 @@ export class RunApi {
     this.#troubles = 0;
     this.#warnedAt = clock.now();
   }
-}
-
-function overBudget(retryAfterMs: number): Answer {
-  const refusal = refuse('RATE_LIMITED', { retryAfterMs });
-  return { kind: 'trouble', why: 'over the budget', refusal };
 }

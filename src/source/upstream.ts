@@ -124,6 +124,26 @@ export class Upstream {
     return close;
   }
 
+  /**
+   * Any request, with a socket of its own and one that is used once. Its head is sent with the
+   * first of its body. Throws where it cannot be a head.
+   */
+  forward(
+    method: string, below: string, headers: readonly string[], signal: AbortSignal,
+  ): http.ClientRequest {
+    const { url } = this.#options;
+    const { hostname, port } = this.#target('');
+    const path = url.pathname.replace(/\/+$/, '') + below;
+    const target = { hostname, port, path, agent: false, signal };
+    const all = ['host', url.host, 'connection', 'close', ...headers];
+    const sent = this.#request({ ...target, method, headers: all });
+    const end = (): void => void sent.destroy();
+    this.#underway.add(end);
+    sent.on('close', () => this.#underway.delete(end));
+    if (this.#isClosed) queueMicrotask(end);
+    return sent;
+  }
+
   /** Requests under way fail, and so do later ones. */
   close(): void {
     this.#isClosed = true;

@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import { parseRoute } from '../../src/http/routes.ts';
 import type { Route } from '../../src/http/routes.ts';
 
-const ALL = { publish: true, webhooks: true, page: false };
+const ALL = { publish: true, webhooks: true, page: false, forward: false };
 
 function what(method: string, target: string, offers?: typeof ALL): string {
   const route: Route = parseRoute(method, target, offers);

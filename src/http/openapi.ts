@@ -1,0 +1,197 @@
+/**
+ * The HTTP surface as an OpenAPI 3.2 document, served at `/openapi.json`. Loaded only when somebody
+ * asks for it. `test/http/openapi.test.ts` holds it against real answers.
+ */
+
+import { VERSION } from '../core/version.ts';
+import { COMPONENTS, errors, headersOf, json, ref } from './openapi-parts.ts';
+import type { Part } from './openapi-parts.ts';
+
+const RUN = { parameters: [ref('parameters', 'runId')] };
+const KEYED = { security: [{ key: [] }, { bearer: [] }] };
+const OPEN = { security: [] };
+const UPSTREAMS = [401, 403, 404, 429, 502, 504];
+const LAST_ID = { schema: { type: 'string' } };
+const EVENTS = 'text/event-stream';
+
+const streamed = (description: string, schema: string, ...headers: readonly string[]): Part => ({
+  description,
+  headers: headersOf('x-accel-buffering', 'vary', 'content-encoding', ...headers),
+  content: { [EVENTS]: { itemSchema: ref('schemas', schema) } },
+});
+
+/** What goes without a body has the request's id only. */
+const bare = (description: string, ...headers: readonly string[]): Part =>
+  ({ description, headers: headersOf(...headers) });
+
+const body = (description: string): Part => ({
+  required: true,
+  content: { 'application/json': { schema: { type: 'object', description } } },
+});
+
+const query = (name: string, schema: Part): Part => ({ name, in: 'query', schema });
+
+const STREAM: Part = {
+  ...RUN,
+  get: {
+    operationId: 'streamRun', summary: 'Every change of a run, until it is over', ...KEYED,
+    parameters: [
+      { name: 'last-event-id', in: 'header', ...LAST_ID }, query('lastEventId', LAST_ID.schema),
+    ],
+    responses: {
+      200: streamed('Events; or where only the time is not right, one ping that says when to come '
+        + 'back', 'Event', 'x-runcast-refused'),
+      204: bare('The run is over, and the client has seen its end'),
+      ...errors(...UPSTREAMS),
+    },
+  },
+};
+
+const ONE_RUN: Part = {
+  ...RUN,
+  get: {
+    operationId: 'getRun', summary: 'One look at a run', ...KEYED,
+    parameters: [{ name: 'if-none-match', in: 'header', schema: { type: 'string' } }],
+    responses: {
+      200: json('The state', 'State', 'etag', 'vary'),
+      304: bare('The client has it', 'etag', 'vary'),
+      ...errors(...UPSTREAMS),
+    },
+  },
+  put: {
+    operationId: 'publishRun', summary: 'The state, from a backend that owns the run',
+    description: 'Only with --publish-key.', security: [{ publishKey: [] }],
+    requestBody: body('Upstream\'s JSON for the run, bare or in data.'),
+    responses: { 202: json('Taken', 'Accepted'), ...errors(401, 413) },
+  },
+};
+
+const WAIT: Part = {
+  ...RUN,
+  get: {
+    operationId: 'waitForRun', summary: 'The state as soon as the run is over', ...KEYED,
+    parameters: [query('timeout', { type: 'integer', minimum: 1, maximum: 120, default: 60 })],
+    responses: {
+      200: json('The end; or the newest state when the time is up', 'WaitState'),
+      ...errors(...UPSTREAMS),
+    },
+  },
+};
+
+const POKE: Part = {
+  ...RUN,
+  post: {
+    operationId: 'pokeRun', summary: 'There may be news of the run', ...OPEN,
+    responses: { 202: json('The same for every run', 'Accepted'), ...errors() },
+  },
+};
+
+const WEBHOOK: Part = {
+  post: {
+    operationId: 'receiveWebhook', summary: 'The run API\'s signed webhook', ...OPEN,
+    description: 'Only with --upstream-key or --webhook-jwks. Signed over timestamp.body with '
+      + 'Ed25519, in headers that begin as --webhook-header-prefix says.',
+    requestBody: body('The run in data.'),
+    responses: { 200: json('Taken', 'Received'), ...errors(401, 413) },
+  },
+};
+
+function probe(operationId: string, summary: string, schema: string, ...more: number[]): Part {
+  const states = Object.fromEntries(more.map((status) => [status, json('Not now', schema)]));
+  const responses = { 200: json('So it is', schema), ...errors(), ...states };
+  return { get: { operationId, summary, ...OPEN, responses } };
+}
+
+function page(operationId: string, summary: string, type: string, ...headers: string[]): Part {
+  const schema = { type: type === 'application/json' ? 'object' : 'string' };
+  const content = { [type]: { schema } };
+  const answer = { description: summary, headers: headersOf(...headers), content };
+  return { get: { operationId, summary, ...OPEN, responses: { 200: answer, ...errors(404) } } };
+}
+
+const DOCTOR: Part = {
+  get: {
+    operationId: 'doctor', summary: 'What is on the way here: a page, or facts', ...OPEN,
+    parameters: [ref('parameters', 'nonce')],
+    responses: {
+      200: {
+        description: 'A page for who asks for HTML, facts for others',
+        headers: headersOf(
+          'vary', 'x-runcast-doctor', 'content-security-policy', 'referrer-policy',
+        ),
+        content: {
+          'application/json': { schema: ref('schemas', 'Facts') },
+          'text/html': { schema: { type: 'string' } },
+        },
+      },
+      ...errors(),
+    },
+  },
+};
+
+const FACTS: Part = {
+  get: {
+    operationId: 'doctorFacts', summary: 'Which headers arrived, and how', ...OPEN,
+    parameters: [ref('parameters', 'nonce')],
+    responses: {
+      200: json('Never what is in them', 'Facts', 'vary', 'x-runcast-doctor'), ...errors(),
+    },
+  },
+};
+
+const PROBE_STREAM: Part = {
+  get: {
+    operationId: 'doctorStream', summary: 'Events at a pace', ...OPEN,
+    parameters: [
+      ref('parameters', 'nonce'), query('gapMs', { type: 'number' }),
+      query('seconds', { type: 'number' }), query('gzip', { enum: ['1'] }),
+    ],
+    responses: {
+      200: streamed('Events, and their end', 'Probe', 'x-runcast-doctor', 'x-runcast-refused'),
+      ...errors(),
+    },
+  },
+};
+
+const SCRIPT: Part = {
+  parameters: [{ name: 'module', in: 'path', required: true, schema: { type: 'string' } }],
+  ...page('doctorModule', 'A module of the page', 'text/javascript'),
+};
+
+/** Where HEAD is answered as GET is, without the body. */
+const HEADS = ['/v1/runs/{runId}', '/livez', '/readyz', '/healthz', '/metrics', '/openapi.json',
+  '/doctor', '/doctor.json', '/doctor/js/{module}'];
+
+const PATHS: Readonly<Record<string, Part>> = {
+  '/v1/runs/{runId}/stream': STREAM,
+  '/v1/runs/{runId}': ONE_RUN,
+  '/v1/runs/{runId}/wait': WAIT,
+  '/v1/runs/{runId}/poke': POKE,
+  '/v1/webhooks/runs': WEBHOOK,
+  '/livez': probe('live', 'Alive, whatever upstream does', 'Live'),
+  '/readyz': probe('ready', 'Taking new streams', 'Live', 503),
+  '/healthz': probe('health', 'Alive, with the numbers of the moment', 'Health'),
+  '/metrics': page('metrics', 'Prometheus text', 'text/plain', 'retry-after'),
+  '/openapi.json': page('openapi', 'This document', 'application/json'),
+  '/doctor': DOCTOR,
+  '/doctor.json': FACTS,
+  '/doctor/stream': PROBE_STREAM,
+  '/doctor/js/{module}': SCRIPT,
+};
+
+/** The document. */
+export const OPENAPI: Part = {
+  openapi: '3.2.0',
+  info: {
+    title: 'runcast', version: VERSION, license: { name: 'MIT', identifier: 'MIT' },
+    description: 'Live streams of runs, in front of a run API that is polled once for each. With '
+      + '--forward on every other request below /v1 is upstream\'s to answer.',
+  },
+  paths: Object.fromEntries(Object.entries(PATHS).map(([path, item]) =>
+    [path, HEADS.includes(path) ? { ...item, head: headOf(item['get'] as Part) } : item])),
+  components: COMPONENTS,
+};
+
+function headOf(get: Part): Part {
+  return { ...get, operationId: `${String(get['operationId'])}Head` };
+}
