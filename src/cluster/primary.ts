@@ -24,6 +24,7 @@ import type { LimitedSource } from '../source/limited-source.ts';
 import { Doors } from './doors.ts';
 import { portOver } from './messages.ts';
 import type { FromPrimary, FromWorker, Port } from './messages.ts';
+import { countProcess } from './process-metrics.ts';
 import { Relay } from './relay.ts';
 
 /** A worker is replaced after 100 ms, doubling to 10 s while its successors die young. */
@@ -74,6 +75,7 @@ export class Primary {
     this.#source = source;
     this.#intake = intake;
     this.#metrics = metrics;
+    countProcess(metrics);
     this.#slots = Array.from({ length: count }, () => ({ kind: 'empty' }));
   }
 
@@ -190,7 +192,7 @@ export class Primary {
   }
 
   #retire(samples: readonly Sample[]): void {
-    const counters = samples.filter(([name]) => METRICS[name].type === 'counter');
+    const counters = samples.filter(([name]) => METRICS[name].type !== 'gauge');
     this.#retired = mergeSamples([...this.#retired, ...counters]);
   }
 
