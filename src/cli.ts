@@ -123,7 +123,8 @@ async function serve(given: Settings, log: Logger): Promise<void> {
   process.on('SIGINT', () => void stop('SIGINT'));
   try {
     const { url } = await gateway.listen();
-    log.info('listening', { url, upstream, demo: demo !== undefined });
+    const { adminPort } = settings;
+    log.info('listening', { url, adminPort, upstream, demo: demo !== undefined });
     const behind = demo ? `its own demo run API at ${upstream}, key ${demoKey}` : upstream;
     process.stdout.write(`runcast ${VERSION} is at ${url}/ in front of ${behind}\n`);
     if (demo) process.stdout.write(invitation(url, demoKey));

@@ -49,6 +49,9 @@ export interface ListenerParts {
   readonly metrics: Metrics;
 }
 
+/** Who answers what comes to a listener. */
+export type Answerer = Pick<Handler, 'handleOwn' | 'isHeld'>;
+
 /** Listens once. */
 export class Listener {
   readonly #server: http.Server;
@@ -57,7 +60,7 @@ export class Listener {
   #place: { readonly host: string; readonly port: number; readonly backlog: number } | undefined;
   #isAccepting = true;
 
-  constructor(handler: Handler, door: Doorkeeper, { clock, log, metrics }: ListenerParts) {
+  constructor(handler: Answerer, door: Doorkeeper, { clock, log, metrics }: ListenerParts) {
     const onRequest: http.RequestListener = (request, response) => {
       door.onRequest(request.socket);
       handler.handleOwn(request, response, door.isFull);

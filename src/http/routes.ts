@@ -28,6 +28,8 @@ export type WaitRoute = Extract<Route, { kind: 'wait' }>;
 export interface Offers {
   readonly publish: boolean;
   readonly webhooks: boolean;
+  /** Default: on. Off where they have a port of their own. */
+  readonly probes?: boolean;
 }
 
 const NONE: Offers = { publish: false, webhooks: false };
@@ -60,11 +62,10 @@ const MAX_WAIT_S = 120;
  * `base` is taken off where no proxy or host has done so.
  */
 export function parseRoute(method: string, target: string, offers = NONE, base = ''): Route {
-  const local = target.replace(/^https?:\/\/[^/?#]*/i, '');
-  const [whole = '', ...rest] = local.split('?');
+  const [whole = '', ...rest] = localOf(target).split('?');
   const path = whole.startsWith(`${base}/`) ? whole.slice(base.length) : whole;
-  const probe = PROBES.get(path);
-  if (probe !== undefined) return allow(method, ['GET', 'HEAD']) ?? { kind: probe };
+  const probe = offers.probes === false ? undefined : probeRoute(method, path);
+  if (probe !== undefined) return probe;
   const consulted = parseDoctorRoute(path, new URLSearchParams(rest.join('?')));
   if (consulted !== undefined) {
     const methods = consulted.kind === 'doctor-stream' ? ['GET'] : ['GET', 'HEAD'];
@@ -77,12 +78,26 @@ export function parseRoute(method: string, target: string, offers = NONE, base =
     return allow(method, ['GET']) ?? streamsRoute(new URLSearchParams(rest.join('?')));
   }
   const [isRun, parent, name = 'status', id] = RUN_PATH.exec(path) ?? [];
-  if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
+  if (isRun === undefined) return nothingHere();
   const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
   const runId = decodeOnce(parent ?? id ?? '');
   return allow(method, methods)
     ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));
 }
+
+/** The same on a port that has nothing but probes and metrics. */
+export function parseAdminRoute(method: string, target: string): Route {
+  return probeRoute(method, localOf(target).split('?')[0] ?? '') ?? nothingHere();
+}
+
+function probeRoute(method: string, path: string): Route | undefined {
+  const kind = PROBES.get(path);
+  return kind && (allow(method, ['GET', 'HEAD']) ?? { kind });
+}
+
+const localOf = (target: string): string => target.replace(/^https?:\/\/[^/?#]*/i, '');
+
+const nothingHere = (): Route => refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
 
 function routeOf(kind: string, runId: string | undefined, query: URLSearchParams): Route {
   if (runId === undefined || !RUN_ID.test(runId)) {
