@@ -141,8 +141,9 @@ function readEnvironment(env: Environment, problems: string[]): Record<string, u
   for (const spec of OPTIONS) {
     const name = `RUNCAST_${spec.flag.toUpperCase().replaceAll('-', '_')}`;
     const value = env[name];
-    // Kubernetes sets RUNCAST_PORT=tcp://… in every pod beside a service of that name.
-    const isForeign = spec.flag === 'port' && value?.startsWith('tcp://');
+    // Kubernetes sets RUNCAST_PORT=tcp://… in every pod beside a service of that name (and
+    // RUNCAST_ADMIN_PORT beside runcast-admin).
+    const isForeign = /^(?:admin-)?port$/.test(spec.flag) && value?.startsWith('tcp://');
     const isUnset = value === undefined || (value === '' && spec.kind.parse('') === undefined);
     if (!isUnset && !isForeign) read(spec, name, value, values, problems);
   }

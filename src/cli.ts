@@ -10,8 +10,9 @@ import type { WatchSettings } from './client/watch-command.ts';
 import { socketBudget } from './cluster/descriptors.ts';
 import { keepHeapSmall } from './cluster/heap.ts';
 import type { Primary } from './cluster/primary.ts';
+import { countProcess } from './cluster/process-metrics.ts';
+import { stderrLogger } from './cluster/stderr-log.ts';
 import { systemClock } from './core/clock.ts';
-import { jsonLogger } from './core/log.ts';
 import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
 import type { DoctorCommand } from './doctor/arguments.ts';
@@ -56,9 +57,7 @@ async function main(): Promise<void> {
     }
     case 'serve': {
       const { settings } = command;
-      const log = jsonLogger(settings.logLevel, systemClock, (line) => {
-        process.stderr.write(`${line}\n`);
-      });
+      const log = stderrLogger(settings.logLevel, systemClock);
       await serve(settings, log).catch((error: unknown) => {
         const reason = error instanceof Error ? error.message : String(error);
         if (settings.logLevel === 'silent') process.stderr.write(`runcast: ${reason}\n`);
@@ -125,7 +124,8 @@ async function serve(given: Settings, log: Logger): Promise<void> {
   process.on('SIGINT', () => void stop('SIGINT'));
   try {
     const { url } = await gateway.listen();
-    log.info('listening', { url, upstream, demo: demo !== undefined });
+    const { adminPort } = settings;
+    log.info('listening', { url, adminPort, upstream, demo: demo !== undefined });
     const behind = demo ? `its own demo run API at ${upstream}, key ${demoKey}` : upstream;
     process.stdout.write(`runcast ${VERSION} is at ${url}/ in front of ${behind}\n`);
     if (demo) process.stdout.write(invitation(url, demoKey));
@@ -150,7 +150,9 @@ async function startDemo(key: string): Promise<DemoApi> {
 function inThisProcess(settings: Settings, log: Logger): Gateway {
   const streams = settings.sourceKind === 'stream' ? MAX_STREAMS : 0;
   const maxSockets = socketBudget(MAX_SOCKETS + streams + (settings.forward ? MAX_FORWARDS : 0));
-  return new ComposedGateway({ ...machineParts(settings, log), maxSockets });
+  const parts = machineParts(settings, log);
+  countProcess(parts.metrics);
+  return new ComposedGateway({ ...parts, maxSockets });
 }
 
 function invitation(url: string, key: string): string {

@@ -94,6 +94,8 @@ const FULL_DRAIN_STREAMS = 50;
 /** Of the time for a drain, what is left to readers that are slow to take their last event. */
 const DRAIN_RESERVE = 0.2;
 const MIN_DRAIN_MS = 100;
+/** Connections to the admin port, and 32 that are silent: who reads metrics is soon gone. */
+const ADMIN_SOCKETS = 8;
 const LOOP_WINDOW_MS = 10_000;
 
 type State =
@@ -112,6 +114,7 @@ export class ComposedGateway implements Gateway {
   readonly #hub: Hub;
   readonly #http: Handler;
   readonly #listener: Listener;
+  readonly #admin: Listener;
   readonly #hosts = new Hosts(systemClock, () => void this.close());
   readonly #loopDelay = monitorEventLoopDelay({ resolution: 100 });
   #loopTimer: Timer | undefined;
@@ -133,9 +136,12 @@ export class ComposedGateway implements Gateway {
     this.#http = new Handler({ ...parts, ...shared, hub, hasWebhookKeys, forwarder });
     this.handler = this.#hosts.mounted(this.#http.handle);
     const door = new Doorkeeper(maxSockets, log, metrics, onRoom);
-    this.#listener = new Listener(this.#http, door, {
-      clock: systemClock, log, metrics, takesUploads: forwarder !== undefined,
-    });
+    const listening = { clock: systemClock, log, metrics, takesUploads: forwarder !== undefined };
+    this.#listener = new Listener(this.#http, door, listening);
+    this.#admin = new Listener({
+      handleOwn: (request, response) => this.#http.handleAdmin(request, response),
+      isHeld: () => false,
+    }, new Doorkeeper(ADMIN_SOCKETS, log, metrics), { ...listening, takesUploads: false });
   }
 
   stats(): Stats {
@@ -146,8 +152,7 @@ export class ComposedGateway implements Gateway {
     const { kind } = this.#state;
     if (kind === 'closing') throw new GatewayError('CLOSED', ['The gateway is closed']);
     if (kind !== 'idle') throw new GatewayError('ALREADY_LISTENING', ['listen() comes once']);
-    const { host, port } = this.#settings;
-    const listening = this.#listener.listen(host, port);
+    const listening = this.#listen();
     this.#state = { kind: 'listening', listening };
     const address = await listening;
     this.#watchLoop();
@@ -165,6 +170,17 @@ export class ComposedGateway implements Gateway {
     const closed = this.#close(drainTimeoutMs, listening);
     this.#state = { kind: 'closing', closed };
     return closed;
+  }
+
+  async #listen(): Promise<Address> {
+    const { host, port, adminPort } = this.#settings;
+    if (adminPort !== undefined) await this.#admin.listen(host, adminPort);
+    try {
+      return await this.#listener.listen(host, port);
+    } catch (error) {
+      await this.#admin.close();
+      throw error;
+    }
   }
 
   /** The longest delay is of the last 10 s, not of all time. */
@@ -197,6 +213,6 @@ export class ComposedGateway implements Gateway {
     this.#intake?.close();
     this.#source.close();
     this.#forwarder?.close();
-    await this.#listener.close();
+    await Promise.all([this.#listener.close(), this.#admin.close()]);
   }
 }

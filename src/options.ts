@@ -26,6 +26,8 @@ export interface Settings {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+  /** Port for probes and metrics, which are then not on the main one. Only with `listen()`. */
+  readonly adminPort: number | undefined;
   /** Processes that hold streams; above 1 one more, the primary, polls. `auto`: one a core. */
   readonly workers: number | 'auto';
   readonly pollIntervalMs: number;
@@ -125,6 +127,8 @@ export const OPTIONS = [
   option('host', 'host', text(/^[\w.:-]+$/, 'a host name or address'), '127.0.0.1', '127.0.0.1',
     'address to listen on'),
   option('port', 'port', integer(0, 65_535), 8080, '8080', 'port to listen on; 0 takes any'),
+  option('admin-port', 'adminPort', integer(1, 65_535), undefined, 'none',
+    'port for probes and metrics, instead of the main one'),
   option('workers', 'workers', orWord(integer(1, 256), 'auto'), 1, '1',
     'processes that hold streams, or auto for one a core; above 1 one more polls'),
   option('poll-interval', 'pollIntervalMs', duration(20, 3_600_000), 2000, '2s',
@@ -229,6 +233,9 @@ export function settle(values: Record<string, unknown>, problems: string[]): Set
   if (sourceKind === 'list' && !/\?|\/\{runId\}$/.test(upstreamPath)) {
     problems.push(`upstream-path: got ${printed(upstreamPath)}, expected /{runId} at its end`
       + ' with source list');
+  }
+  if (settings.adminPort === settings.port) {
+    problems.push(`admin-port: got ${settings.port}, expected another one than port`);
   }
   if (problems.length > 0) throw new GatewayError('INVALID_OPTIONS', problems);
   const { completeOn, errorOn } = settings;

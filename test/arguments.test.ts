@@ -105,6 +105,7 @@ describe('the environment', () => {
       RUNCAST_SERVICE_PORT: '80', RUNCAST_SERVICE_PORT_HTTP: '80',
       RUNCAST_PORT_8080_TCP: 'tcp://10.96.0.17:8080', RUNCAST_PORT_8080_TCP_PROTO: 'tcp',
       RUNCAST_PORT_8080_TCP_PORT: '8080', RUNCAST_PORT_8080_TCP_ADDR: '10.96.0.17',
+      RUNCAST_ADMIN_PORT: 'tcp://10.96.0.18:9090', // beside one named runcast-admin
     };
     assert.deepEqual(settingsOf(['serve'], env), DEFAULTS);
     assert.equal(settingsOf(['serve', '--port=81'], env).port, 81);

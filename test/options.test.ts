@@ -89,6 +89,13 @@ const ROWS: Readonly<Record<string, Row>> = {
       '1_000', 'tcp://10.0.0.1:80', '9'.repeat(400), '80\n'],
     badInCode: [...NO_NUMBER, -1, 65_536],
   },
+  'admin-port': {
+    key: 'adminPort',
+    byDefault: undefined,
+    good: [['1', 1], ['9090', 9_090], ['65535', 65_535]],
+    bad: ['', '0', '-1', '65536', '9090 ', 'none', 'tcp://10.0.0.1:90'],
+    badInCode: [...NO_NUMBER, 0, 65_536],
+  },
   'workers': {
     ...integer('workers', 1, 256),
     good: [['1', 1], ['256', 256], ['auto', 'auto']],

@@ -83,6 +83,7 @@ const TOP_LEVEL = [
 
 /** Rows of README's tables: name and value. */
 const OPTION_ROW = /^\| `--([a-z][a-z0-9-]*)(?:[^|\\]|\\.)*\|((?:[^|\\]|\\.)*)\|/;
+const METRIC_ROW = /^\| `((?:runcast|process|nodejs)_[a-z_]+)` \|([^|]*)\|/;
 const ERROR_ROW = /^\| `([A-Z_]+)` \|\s*`?(\d{3})`?\s*\|/;
 
 const ROOT = repositoryRoot(dirname(fileURLToPath(import.meta.url)));
@@ -272,6 +273,16 @@ test('README lists every error code with its status', async () => {
     typeof import('../src/core/errors.ts');
   const declared = ERROR_CODES.map((code) => [code, String(refuse(code).status)] as const);
   report(find.differences(read('README.md'), ERROR_ROW, new Map(declared)));
+});
+
+test('README lists every metric with its type', async () => {
+  const types = new Map([['runcast_runs', 'gauge'], ['runcast_polls_total', 'counter']]);
+  const table = '| `runcast_runs` | counter | |\n| `process_cpus` | gauge | |\n';
+  assert.equal(find.differences(table, METRIC_ROW, types).length, 3);
+  const { METRICS } = await load('src/core/metrics.ts') as
+    typeof import('../src/core/metrics.ts');
+  const declared = Object.entries(METRICS).map(([name, { type }]) => [name, type] as const);
+  report(find.differences(read('README.md'), METRIC_ROW, new Map<string, string>(declared)));
 });
 
 function report(violations: readonly string[]): void {

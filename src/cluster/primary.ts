@@ -26,6 +26,7 @@ import { Doors } from './doors.ts';
 import { portOver } from './messages.ts';
 import type { FromPrimary, FromWorker, Port } from './messages.ts';
 import { Passes } from './passes.ts';
+import { countProcess } from './process-metrics.ts';
 import { Relay } from './relay.ts';
 
 /** A worker is replaced after 100 ms, doubling to 10 s while its successors die young. */
@@ -78,6 +79,7 @@ export class Primary {
     this.#intake = intake;
     this.#toll = toll;
     this.#metrics = metrics;
+    countProcess(metrics);
     this.#slots = Array.from({ length: count }, () => ({ kind: 'empty' }));
   }
 
@@ -198,7 +200,7 @@ export class Primary {
   }
 
   #retire(samples: readonly Sample[]): void {
-    const counters = samples.filter(([name]) => METRICS[name].type === 'counter');
+    const counters = samples.filter(([name]) => METRICS[name].type !== 'gauge');
     this.#retired = mergeSamples([...this.#retired, ...counters]);
   }
 

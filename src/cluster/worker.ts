@@ -6,7 +6,6 @@
 import cluster from 'node:cluster';
 
 import { systemClock } from '../core/clock.ts';
-import { jsonLogger } from '../core/log.ts';
 import { Metrics } from '../core/metrics.ts';
 import { ComposedGateway, MAX_FORWARDS } from '../gateway.ts';
 import type { Settings } from '../options.ts';
@@ -15,6 +14,8 @@ import { keepHeapSmall } from './heap.ts';
 import { IpcSource } from './ipc-source.ts';
 import { portOver } from './messages.ts';
 import type { FromPrimary, FromWorker } from './messages.ts';
+import { countProcess } from './process-metrics.ts';
+import { stderrLogger } from './stderr-log.ts';
 
 /** A primary that died cannot be waited for: streams have this long to take their last event. */
 const ORPHAN_DRAIN_MS = 1000;
@@ -24,6 +25,7 @@ const ADMIT_RESERVE_MS = 1000;
 
 void keepHeapSmall();
 const metrics = new Metrics();
+countProcess(metrics);
 const port = portOver<FromWorker, FromPrimary>(process, () => process.connected);
 let source: IpcSource | undefined;
 let gateway: ComposedGateway | undefined;
@@ -44,9 +46,7 @@ cluster.worker?.on('disconnect', () => {
 port.send({ kind: 'ready' });
 
 async function start(settings: Settings): Promise<void> {
-  const log = jsonLogger(settings.logLevel, systemClock, (line) => {
-    process.stderr.write(`${line}\n`);
-  });
+  const log = stderrLogger(settings.logLevel, systemClock);
   const maxSockets = socketBudget(settings.forward ? MAX_FORWARDS : 0);
   // The primary may have to wait for a place in the queue to upstream, and ask twice.
   const admitTimeoutMs = 2 * settings.upstreamTimeoutMs + ADMIT_RESERVE_MS;

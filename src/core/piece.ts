@@ -23,10 +23,13 @@ const LINE_END = '\r\n';
 export class Piece {
   /** As one chunk (RFC 9112, 7.1). */
   readonly chunk: Buffer;
+  /** In bytes, without framing. */
+  readonly length: number;
   #packed: Packed | undefined;
 
   constructor(text: string) {
     const length = Buffer.byteLength(text);
+    this.length = length;
     this.chunk = emptyChunk(length);
     this.chunk.write(text, this.chunk.length - length - LINE_END.length);
   }

@@ -21,8 +21,8 @@ import { Pushes } from './pushes.ts';
 import type { PushesOptions } from './pushes.ts';
 import { Forwards } from './forwards.ts';
 import type { ForwardsOptions } from './forwards.ts';
-import { parseRoute } from './routes.ts';
-import type { Offers } from './routes.ts';
+import { parseAdminRoute, parseRoute } from './routes.ts';
+import type { Offers, Route } from './routes.ts';
 import { answerStatus } from './status.ts';
 import { Streams } from './streams.ts';
 import type { StreamsOptions } from './streams.ts';
@@ -38,6 +38,8 @@ export interface HandlerOptions extends
   readonly source: RunSource;
   readonly keyPrefix: string;
   readonly basePath: string | undefined;
+  /** Where probes and metrics are, if not beside all else. */
+  readonly adminPort: number | undefined;
   readonly allowedOrigins: readonly string[] | undefined;
   readonly log: Logger;
   readonly machine: Machine;
@@ -108,7 +110,13 @@ export class Handler {
     this.#handle(new Exchange(request, response, this.#options, isFull ? 'spare' : 'own'));
   }
 
-  #handle(exchange: Exchange): void {
+  /** For the port of probes and metrics. */
+  handleAdmin(request: IncomingMessage, response: ServerResponse): void {
+    const exchange = new Exchange(request, response, this.#options, 'own');
+    this.#handle(exchange, parseAdminRoute(request.method ?? '', request.url ?? ''));
+  }
+
+  #handle(exchange: Exchange, route = this.#routeOf(exchange)): void {
     const { request, response } = exchange;
     // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
@@ -116,21 +124,24 @@ export class Handler {
       request.socket.destroy();
       return;
     }
-    this.#route(exchange).catch((error: unknown) => {
+    this.#answer(exchange, route).catch((error: unknown) => {
       this.#options.log.error('request failed', { error: String(error) });
       if (response.headersSent) request.socket.destroy();
       else exchange.refuse(refuse('INTERNAL_ERROR'));
     });
   }
 
-  async #route(exchange: Exchange): Promise<void> {
+  #routeOf({ request: { method = '', url = '' }, place }: Exchange): Route {
+    // A host has but one port.
+    const probes = this.#options.adminPort === undefined || place === 'host';
+    return parseRoute(method, url, { ...this.#offers, probes }, this.#options.basePath);
+  }
+
+  async #answer(exchange: Exchange, route: Route): Promise<void> {
     const { request } = exchange;
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       return exchange.refuse(refuse('VALIDATION_ERROR', { error: 'A request has a Host' }));
     }
-    const { method = '', url = '' } = request;
-    const { basePath, demoKey } = this.#options;
-    const route = parseRoute(method, url, this.#offers, basePath);
     switch (route.kind) {
       case 'refused':
         if (route.allow !== undefined && this.#cors.isPreflight(request)) {
@@ -168,7 +179,7 @@ export class Handler {
       case 'doctor': case 'doctor-facts': case 'doctor-stream': case 'doctor-script':
         return this.#doctor.answer(exchange, route);
       case 'page': case 'page-style': case 'page-script':
-        return answerPage(exchange, route, demoKey);
+        return answerPage(exchange, route, this.#options.demoKey);
     }
   }
 

@@ -51,6 +51,9 @@ export interface ListenerParts {
   readonly takesUploads: boolean;
 }
 
+/** Who answers what comes to a listener. */
+export type Answerer = Pick<Handler, 'handleOwn' | 'isHeld'>;
+
 /** Listens once. */
 export class Listener {
   readonly #server: http.Server;
@@ -60,7 +63,7 @@ export class Listener {
   #isAccepting = true;
 
   constructor(
-    handler: Handler, door: Doorkeeper, { clock, log, metrics, takesUploads }: ListenerParts,
+    handler: Answerer, door: Doorkeeper, { clock, log, metrics, takesUploads }: ListenerParts,
   ) {
     const onRequest: http.RequestListener = (request, response) => {
       door.onRequest(request.socket);

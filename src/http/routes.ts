@@ -37,14 +37,16 @@ export interface Offers {
   readonly page: boolean;
   /** To upstream with all else below `/v1`. */
   readonly forward: boolean;
+  /** Default: on. Off where they have a port of their own. */
+  readonly probes?: boolean;
 }
 
 const NONE: Offers = { publish: false, webhooks: false, page: false, forward: false };
 
 /** Alive, whatever upstream does; taking new streams; and alive with the numbers of the moment. */
-const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics' | 'openapi'> = new Map([
+const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new Map([
   ['/livez', 'live'], ['/readyz', 'ready'], ['/healthz', 'health'],
-  ['/metrics', 'metrics'], ['/openapi.json', 'openapi'],
+  ['/metrics', 'metrics'],
 ]);
 /** The path of a stream of several runs, which are named by its query. */
 const STREAMS_PATH = '/v1/runs/stream';
@@ -69,11 +71,11 @@ const MAX_WAIT_S = 120;
  * `base` is taken off where no proxy or host has done so.
  */
 export function parseRoute(method: string, target: string, offers = NONE, base = ''): Route {
-  const local = target.replace(/^https?:\/\/[^/?#]*/i, '');
-  const [whole = '', ...rest] = local.split('?');
+  const [whole = '', ...rest] = localOf(target).split('?');
   const path = whole.startsWith(`${base}/`) ? whole.slice(base.length) : whole;
-  const probe = PROBES.get(path);
-  if (probe !== undefined) return allow(method, ['GET', 'HEAD']) ?? { kind: probe };
+  const probe = offers.probes === false ? undefined : probeRoute(method, path);
+  if (probe !== undefined) return probe;
+  if (path === '/openapi.json') return allow(method, ['GET', 'HEAD']) ?? { kind: 'openapi' };
   const consulted = parseDoctorRoute(path, new URLSearchParams(rest.join('?')));
   if (consulted !== undefined) {
     const methods = consulted.kind === 'doctor-stream' ? ['GET'] : ['GET', 'HEAD'];
@@ -92,13 +94,27 @@ export function parseRoute(method: string, target: string, offers = NONE, base =
   const isOurs = isRun !== undefined && parent?.includes('/') !== true
     && (name !== 'status' || methods.includes(method));
   const forwarded = isOurs || !offers.forward
-    ? undefined : parseForward(method, local.slice(whole.length - path.length));
+    ? undefined : parseForward(method, localOf(target).slice(whole.length - path.length));
   if (forwarded !== undefined) return forwarded;
-  if (isRun === undefined) return refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
+  if (isRun === undefined) return nothingHere();
   const runId = decodeOnce(parent ?? id ?? '');
   return allow(method, methods)
     ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));
 }
+
+/** The same on a port that has nothing but probes and metrics. */
+export function parseAdminRoute(method: string, target: string): Route {
+  return probeRoute(method, localOf(target).split('?')[0] ?? '') ?? nothingHere();
+}
+
+function probeRoute(method: string, path: string): Route | undefined {
+  const kind = PROBES.get(path);
+  return kind && (allow(method, ['GET', 'HEAD']) ?? { kind });
+}
+
+const localOf = (target: string): string => target.replace(/^https?:\/\/[^/?#]*/i, '');
+
+const nothingHere = (): Route => refused(refuse('NOT_FOUND', { error: 'There is nothing here' }));
 
 function routeOf(kind: string, runId: string | undefined, query: URLSearchParams): Route {
   if (runId === undefined || !RUN_ID.test(runId)) {

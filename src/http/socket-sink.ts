@@ -30,6 +30,15 @@ type Wired = Socket & { [SINK]?: SocketSink; readonly _handle?: { readonly fd?: 
 const WATCHED = new WeakMap<Socket['_destroy'], (this: Wired, ...of: DestroyArgs) => void>();
 type DestroyArgs = Parameters<Socket['_destroy']>;
 
+/** Of all sinks together; plain numbers, since they are counted on the way of every event. */
+export interface SentBytes {
+  /** Of events, before they were compressed. */
+  events: number;
+  /** As they were sent, framing included. */
+  identity: number;
+  gzip: number;
+}
+
 /** What a sink writes to. */
 export interface Outlet {
   readonly socket: Socket;
@@ -37,6 +46,7 @@ export interface Outlet {
   readonly response: ServerResponse | undefined;
   readonly framing: Framing;
   readonly queues: SendQueues;
+  readonly sent: SentBytes;
 }
 
 /** Writes a stream to its socket. */
@@ -45,6 +55,7 @@ export class SocketSink implements Sink {
   readonly #response: ServerResponse | undefined;
   readonly #framing: Framing;
   readonly #queues: SendQueues;
+  readonly #sent: SentBytes;
   /** -1 where bytes must go through the socket: over TLS, where it is gone, or not to be had. */
   #fd: number;
   /** Is nothing waiting in the socket? */
@@ -56,11 +67,12 @@ export class SocketSink implements Sink {
   #crc = 0;
   #length = 0;
 
-  constructor({ socket, response, framing, queues }: Outlet) {
+  constructor({ socket, response, framing, queues, sent }: Outlet) {
     this.#socket = socket;
     this.#response = response;
     this.#framing = framing;
     this.#queues = queues;
+    this.#sent = sent;
     this.#fd = 'encrypted' in socket ? -1 : this.#socket._handle?.fd ?? -1;
     // A stream is quiet for as long as its run is, whatever the host's server thinks of that.
     socket.setTimeout(0);
@@ -71,13 +83,15 @@ export class SocketSink implements Sink {
   write(piece: Piece): boolean {
     switch (this.#framing) {
       case 'plain':
-        return this.#put(piece.bytes);
+        return this.#putPlain(piece, piece.bytes);
       case 'chunked':
-        return this.#put(piece.chunk);
+        return this.#putPlain(piece, piece.chunk);
       case 'gzip': {
         const { chunk, crc, length, shift } = piece.packed;
         this.#crc = combineCrc(this.#crc, shift, crc);
         this.#length += length;
+        this.#sent.events += length;
+        this.#sent.gzip += chunk.length;
         return this.#put(chunk);
       }
     }
@@ -124,6 +138,12 @@ export class SocketSink implements Sink {
 
   onClose(): void {
     this.#listener?.onClose();
+  }
+
+  #putPlain(piece: Piece, framed: Buffer): boolean {
+    this.#sent.events += piece.length;
+    this.#sent.identity += framed.length;
+    return this.#put(framed);
   }
 
   #put(bytes: Buffer): boolean {

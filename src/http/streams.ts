@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
 import { splitId } from '../core/frame.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Admission, ApiKey } from '../core/run-source.ts';
 import type { Hub } from '../hub/hub.ts';
 import type { Client } from '../hub/sink.ts';
@@ -20,13 +21,14 @@ import { acceptsGzip, lastEventIdOf, streamHead } from './headers.ts';
 import type { StreamRoute, StreamsRoute } from './routes.ts';
 import { SendQueues } from './send-queues.ts';
 import { SocketSink } from './socket-sink.ts';
-import type { Framing } from './socket-sink.ts';
+import type { Framing, SentBytes } from './socket-sink.ts';
 
 /** What streams are put together from. */
 export interface StreamsOptions {
   readonly clock: Clock;
   readonly hub: Hub;
   readonly compress: boolean;
+  readonly metrics: Metrics;
 }
 
 interface Ask {
@@ -42,12 +44,18 @@ export class Streams {
   readonly #streaming = new WeakSet<Socket>();
   readonly #queues: SendQueues;
   readonly #connections: Connections;
+  readonly #sent: SentBytes = { events: 0, identity: 0, gzip: 0 };
 
   constructor(options: StreamsOptions, entrance: Entrance) {
     this.#options = options;
     this.#entrance = entrance;
     this.#queues = new SendQueues(options.clock);
     this.#connections = new Connections(options.clock);
+    const { metrics } = options;
+    metrics.read('runcast_event_bytes_total', () => this.#sent.events);
+    for (const encoding of ['identity', 'gzip'] as const) {
+      metrics.read('runcast_sent_bytes_total', () => this.#sent[encoding], encoding);
+    }
   }
 
   has(socket: Socket): boolean {
@@ -124,7 +132,9 @@ export class Streams {
     const isTaken = place === 'own' && this.#connections.take(response);
     if (isTaken) this.#streaming.delete(socket);
     const outlet = isTaken ? { socket, response: undefined } : { socket, response };
-    const sink = new SocketSink({ ...outlet, framing, queues: this.#queues });
+    const sink = new SocketSink({
+      ...outlet, framing, queues: this.#queues, sent: this.#sent,
+    });
     subscribe({ sink, requestId, lastEventId });
     socket.uncork();
     return true;

@@ -145,6 +145,8 @@ export class Hub {
 
   #onClosed(follower: Follower, reason: CloseReason): void {
     this.#metrics.count('runcast_streams_closed_total', reason);
+    const isFinished = reason === 'complete' || reason === 'error';
+    if (!isFinished) this.#metrics.count('runcast_streams_unfinished_total');
     this.#followers.delete(follower);
     this.#tellIfEmpty();
   }

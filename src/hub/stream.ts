@@ -127,6 +127,8 @@ export abstract class Stream implements SinkListener, Sleeper {
     if (kind === 'closed') return;
     this.#enter(CLOSED);
     if (kind === 'open' || kind === 'blocked') this.onLeave();
+    // The last event still waited for the reader: it has not got it.
+    if (kind === 'finishing' && this.#reason !== 'slow') this.#reason = 'client';
     this.onGone(this.#reason);
   }
 

@@ -52,6 +52,7 @@ export class PollingSource implements RunSource {
     const { clock, random, pollIntervalMs, metrics, api, driver } = options;
     this.#options = options;
     this.#ends = new Memory(clock, END_LIMITS);
+    metrics.read('runcast_pollers', () => this.size.pollers);
     this.#admissions = new Admissions({
       clock, metrics, freshMs: pollIntervalMs,
       fetch: async (...asked) => this.#settled(await api.prove(...asked), asked[1]),

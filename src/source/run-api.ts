@@ -125,6 +125,7 @@ export class RunApi implements Toll {
     metrics.count('runcast_list_pages_total');
     const sentAt = clock.now();
     const exchange = await upstream.list(key, query);
+    this.#timed(sentAt);
     this.quota.onArrived(sentAt, clock.now());
     this.settle(exchange);
     if (exchange.kind !== 'answer') return 'trouble';
@@ -194,6 +195,7 @@ export class RunApi implements Toll {
     const etag = known?.etag?.key === key.value ? { etag: known.etag.value } : {};
     const sentAt = clock.now();
     const exchange = await upstream.get(runId, key, { ...extra, ...etag });
+    if (extra.heldMs === undefined) this.#timed(sentAt);
     this.quota.onArrived(sentAt, clock.now());
     this.settle(exchange);
     const wallNow = clock.wallNow();
@@ -201,6 +203,11 @@ export class RunApi implements Toll {
     metrics.count('runcast_upstream_answers_total', answer.kind);
     if (answer.kind === 'trouble') this.#report(answer.why);
     return answer;
+  }
+
+  #timed(sentAt: number): void {
+    const { metrics, clock } = this.#options;
+    metrics.observe('runcast_upstream_request_seconds', (clock.now() - sentAt) / 1000);
   }
 
   /** What came of a place that was taken: what it says of the limit counts for all. */

@@ -6,13 +6,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { METRICS, Metrics, mergeSamples, renderMetrics } from '../../src/core/metrics.ts';
+import { BUCKETS, METRICS, Metrics, mergeSamples, renderMetrics } from '../../src/core/metrics.ts';
 import type { MetricName, Sample } from '../../src/core/metrics.ts';
 
 const NAMES = Object.keys(METRICS) as MetricName[];
 
 const HELP = /^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (?:[^\\\n]|\\\\|\\n)+$/;
-const TYPE = /^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge)$/;
+const TYPE = /^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge|histogram)$/;
 const LABEL = /\{([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\\\|\\"|\\n)*)"\}/;
 const NUMBER = /(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|NaN|[+-]Inf)/;
 const LINE = new RegExp(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:${LABEL.source})? ${NUMBER.source}$`);
@@ -52,7 +52,9 @@ function read(text: string): Map<string, Block> {
     }
     const [whole, name, , label, value] = LINE.exec(line) ?? [];
     assert.ok(whole !== undefined, `not a line of this format: ${line}`);
-    assert.equal(name, current, 'a value in the group of another');
+    const parts = /_(?:bucket|sum|count)$/;
+    const family = block.type === 'histogram' ? name?.replace(parts, '') : name;
+    assert.equal(family, current, 'a value in the group of another');
     block.lines.push({ name: name ?? '', label, value: value ?? '' });
   }
   return blocks;
@@ -64,7 +66,7 @@ const valuesOf = (blocks: Map<string, Block>, name: MetricName): [string | undef
 describe('the table of metrics', () => {
   it('has names as Prometheus wants them, counters with _total and gauges without', () => {
     for (const name of NAMES) {
-      assert.match(name, /^runcast_[a-z][a-z_]*$/);
+      assert.match(name, /^(?:runcast|process|nodejs)_[a-z][a-z_]*$/);
       assert.equal(name.endsWith('_total'), METRICS[name].type === 'counter', name);
     }
   });
@@ -175,6 +177,7 @@ describe('the text for Prometheus', () => {
   it('says 0 for a counter that never counted, and invents no label and no gauge', () => {
     const blocks = read(renderMetrics([]));
     for (const name of NAMES) {
+      if (METRICS[name].type === 'histogram') continue;
       const isPlainCounter = METRICS[name].type === 'counter' && !('label' in METRICS[name]);
       assert.deepEqual(valuesOf(blocks, name), isPlainCounter ? [[undefined, '0']] : [], name);
     }
@@ -187,7 +190,7 @@ describe('the text for Prometheus', () => {
       ['runcast_limit_total', 'maxRuns', 1],
       ['runcast_event_loop_delay_max_seconds', '', 0.0125],
     ]);
-    const lines = text.split('\n').filter((line) => !line.startsWith('#') && !line.endsWith(' 0'));
+    const lines = text.split('\n').filter((line) => !/^#| 0$/.test(line));
     assert.deepEqual(lines, [
       'runcast_streams 12',
       'runcast_limit_total{limit="sockets"} 2',
@@ -201,6 +204,25 @@ describe('the text for Prometheus', () => {
       'runcast_streams 12',
       '# HELP runcast_runs ',
     ].join('\n')), text.slice(0, 200));
+  });
+
+  it('writes a histogram as buckets that add up, over all processes', () => {
+    const name = 'runcast_upstream_request_seconds';
+    const one = new Metrics();
+    for (const seconds of [0.001, 0.005, 0.3, 60]) one.observe(name, seconds);
+    const other = new Metrics();
+    other.observe(name, 0.3);
+    const samples = mergeSamples([...one.samples(), ...other.samples()]);
+    const lines = read(renderMetrics(samples)).get(name)?.lines ?? [];
+    const below = (bound: number): number => bound < 0.5 ? 2 : 4;
+    assert.deepEqual(lines.map((line) => [line.name, line.label, line.value]), [
+      ...BUCKETS.map((bound) => [`${name}_bucket`, String(bound), String(below(bound))]),
+      [`${name}_bucket`, '+Inf', '5'],
+      [`${name}_sum`, undefined, String(0.001 + 0.005 + 0.3 + 60 + 0.3)],
+      [`${name}_count`, undefined, '5'],
+    ]);
+    const none = read(renderMetrics([])).get(name)?.lines ?? [];
+    assert.deepEqual(none.filter(({ value }) => value !== '0'), []);
   });
 
   it('keeps all values of a metric together, and writes numbers of any size', () => {

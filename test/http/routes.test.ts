@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { refuse } from '../../src/core/errors.ts';
-import { parseRoute, type Route } from '../../src/http/routes.ts';
+import { parseAdminRoute, parseRoute, type Route } from '../../src/http/routes.ts';
 
 const BAD_ID = refuse('VALIDATION_ERROR', { error: 'runId must match ^[A-Za-z0-9_-]{1,128}$' });
 
@@ -144,6 +144,18 @@ describe('the health of the gateway', () => {
       for (const method of ['GET', 'HEAD']) {
         assert.deepEqual(parseRoute(method, target), { kind: 'health' }, `${method} ${target}`);
       }
+    }
+  });
+
+  it('has a port of its own where there is one, which has nothing else', () => {
+    const offers = { publish: true, webhooks: true, page: true, forward: false, probes: false };
+    for (const path of ['/livez', '/readyz', '/healthz', '/metrics?a']) {
+      assert.equal(codeOf(parseRoute('GET', path, offers)), 'NOT_FOUND', path);
+      assert.deepEqual(parseAdminRoute('GET', path), parseRoute('GET', path));
+      assert.equal(codeOf(parseAdminRoute('PUT', path)), 'METHOD_NOT_ALLOWED');
+    }
+    for (const path of ['/', '/v1/runs/r1', '/v1/runs/r1/stream', '/doctor', '/metrics/']) {
+      assert.equal(codeOf(parseAdminRoute('GET', path)), 'NOT_FOUND', path);
     }
   });
 

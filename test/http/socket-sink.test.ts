@@ -28,13 +28,14 @@ class Line {
   readonly socket: Socket;
   readonly sink: SocketSink;
   readonly told: string[] = [];
+  readonly sent = { events: 0, identity: 0, gzip: 0 };
 
   constructor(client: Socket, socket: Socket, framing: Framing) {
     this.client = client;
     this.socket = socket;
     const queues = new SendQueues(new FakeClock());
     socket.cork(); // as behind a head
-    this.sink = new SocketSink({ socket, response: undefined, framing, queues });
+    this.sink = new SocketSink({ socket, response: undefined, framing, queues, sent: this.sent });
     this.sink.listen({
       onDrain: () => this.told.push('drain'),
       onProgress: () => undefined,
@@ -102,6 +103,20 @@ describe('a sink over a socket', () => {
       rest = rest.subarray(lineEnd + 4 + size);
     }
     assert.equal(gunzipSync(Buffer.concat(parts)).toString(), `first ${'y'.repeat(5_000)}`);
+  });
+
+  it('counts events as they are and as they are sent', async (t) => {
+    const text = 'z'.repeat(1_000);
+    const sizes = { plain: 1_006, chunked: 3 + 6 + 2 + 5 + 1_000 + 2 };
+    for (const framing of ['plain', 'chunked'] as const) {
+      const { sink, sent } = await Line.open(t, framing);
+      sink.write(piece(text));
+      assert.deepEqual(sent, { events: 1_006, identity: sizes[framing], gzip: 0 });
+    }
+    const { sink, sent } = await Line.open(t, 'gzip');
+    sink.write(piece(text));
+    assert.deepEqual([sent.events, sent.identity], [1_006, 0]);
+    assert.ok(sent.gzip > 20 && sent.gzip < 100, `${sent.gzip} bytes`);
   });
 
   it('takes a client that says more, or that it is done, for gone', async (t) => {

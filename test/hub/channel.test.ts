@@ -158,6 +158,31 @@ describe('the end of a run', () => {
   });
 });
 
+describe('why a stream is gone', () => {
+  const reasons = (house: House): unknown[] => house.metrics.samples()
+    .filter(([name]) => /_(?:closed|unfinished)_total$/.test(name))
+    .map(([name, label, value]) => `${name.replace(/^runcast_streams_/, '')} ${label} ${value}`);
+
+  it('is its last event, once that is written', () => {
+    const house = new House();
+    const sink = house.join('lma_a', step(0));
+    house.source.emit(over());
+    sink.close();
+    assert.deepEqual(reasons(house), ['closed_total complete 1']);
+  });
+
+  it('is its client, where that leaves before, or while the last event waits for it', () => {
+    const house = new House();
+    const [early, behind] = [house.join('lma_a', step(0)), house.join('lma_a', step(0))];
+    early.close();
+    behind.block();
+    house.source.emit(step(1));
+    house.source.emit(over());
+    behind.close();
+    assert.deepEqual(reasons(house), ['closed_total client 2', 'unfinished_total  2']);
+  });
+});
+
 describe('a key that lost access', () => {
   it('loses its own streams, with the reason, and nobody else\'s', () => {
     const house = new House();

@@ -95,13 +95,14 @@ export class Stream {
 export class House {
   readonly clock = new FakeClock();
   readonly source = new FakeSource();
+  readonly metrics = new Metrics();
   readonly hub: Hub;
 
   constructor(policy: Partial<StreamPolicy> = {}) {
     this.hub = new Hub(this.source, {
       pingIntervalMs: PING_MS, streamTimeoutMs: TIMEOUT_MS, slowTimeoutMs: SLOW_MS,
       clock: this.clock, random: () => 0, ...policy,
-    }, new Metrics());
+    }, this.metrics);
   }
 
   /** As `key` is shown `snapshot`. */
