@@ -120,6 +120,30 @@ export class Browser {
     });
   }
 
+  /** Another tab, which is looked at from then on; its handle. */
+  async newTab(): Promise<string> {
+    const { handle } = await this.#command('POST', '/window/new', { type: 'tab' }) as
+      { handle: string };
+    await this.look(handle);
+    return handle;
+  }
+
+  /** The handle of the tab that is looked at. */
+  async tab(): Promise<string> {
+    return await this.#command('GET', '/window') as string;
+  }
+
+  /** As its user does by a click on the tab. */
+  async look(handle: string): Promise<void> {
+    await this.#command('POST', '/window', { handle });
+    await this.#debug('Page.bringToFront', {});
+  }
+
+  /** The tab that is looked at; another one must be chosen then. */
+  async closeTab(): Promise<void> {
+    await this.#command('DELETE', '/window');
+  }
+
   /** Of what is in the window, as PNG. */
   async screenshot(path: string): Promise<void> {
     const png = await this.#command('GET', '/screenshot') as string;

@@ -206,10 +206,64 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     await follow('tabs');
     const waiting = await look();
     assert.equal(waiting.connection, 'connecting');
+    await untilLook('why', ({ connection }) => /a browser opens six/.test(connection));
     await browser.evaluate('window.frames7.pop().close()');
     await untilLook('a connection', ({ connection, cards }) =>
       connection === 'live' && cards[0]?.status === 'running');
     await browser.evaluate('for (const each of window.frames7) each.close()');
+  });
+
+  it('in seven tabs: the one that is looked at is live, and goes on from where it was', async (t) => {
+    upstream.run('seven', state('running', { step: 1 }));
+    const { url } = await page(t);
+    await browser.open(url);
+    const tabs = [await browser.tab()];
+    t.after(async () => {
+      for (const handle of tabs.slice(1)) {
+        await browser.look(handle);
+        await browser.closeTab();
+      }
+      await browser.look(tabs[0] ?? '');
+    });
+    const isLive = ({ connection, cards }: Look): boolean =>
+      connection === 'live' && cards[0]?.status === 'running';
+    for (let n = 1; n <= 7; n++) {
+      if (n > 1) {
+        tabs.push(await browser.newTab());
+        await browser.open(url);
+      }
+      await follow('seven');
+      await untilLook(`tab ${n}`, isLive);
+    }
+    // All of them in turn, twice: none may find that the others have all that there is.
+    for (const [i, handle] of [...tabs, ...tabs].entries()) {
+      await browser.look(handle);
+      await untilLook(`tab ${i % 7 + 1} again`, isLive);
+    }
+    const { streams } = await (await fetch(`${url}healthz`)).json() as { streams: number };
+    assert.ok(streams <= 2, `${streams} streams`);
+    upstream.run('seven', state('completed', { step: 2 }));
+    for (const handle of tabs) {
+      await browser.look(handle);
+      await untilLook('the end', ({ cards }) => cards[0]?.tone === 'done');
+    }
+  });
+
+  it('tells of all connections in one line, each key having one', async (t) => {
+    for (const runId of ['mine', 'yours']) upstream.run(runId, state('running'));
+    const { url } = await page(t);
+    await browser.open(url);
+    await follow('mine', 'lma_a');
+    await follow('yours', 'lma_b');
+    await follow('none', 'lma_b');
+    await untilLook('both', ({ connection, cards }) => connection === 'live'
+      && cards.filter(({ tone }) => tone === 'running').length === 2);
+    upstream.run('yours', state('completed'));
+    const { connection } = await untilLook('an end', ({ cards }) => cards[1]?.tone === 'done');
+    assert.equal(connection, 'live', 'the other one is');
+    await browser.evaluate('document.querySelector(\'[aria-label^="Remove mine"]\').click()');
+    const seen = await untilLook('nothing left', ({ cards }) => cards.length === 2);
+    assert.equal(seen.connection, 'all runs are over');
   });
 
   it('has nothing that axe complains about, in light and in dark', async (t) => {
