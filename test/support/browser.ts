@@ -103,11 +103,16 @@ export class Browser {
   }
 
   /** A window of this size, and what its user prefers. */
-  async emulate(width: number, height: number, scheme: 'light' | 'dark' = 'light'): Promise<void> {
+  async emulate(
+    width: number, height: number, scheme: 'light' | 'dark' = 'light', motion = 'no-preference',
+  ): Promise<void> {
     const metrics = { width, height, deviceScaleFactor: 1, mobile: width < 600 };
     await this.#debug('Emulation.setDeviceMetricsOverride', metrics);
     await this.#debug('Emulation.setEmulatedMedia', {
-      features: [{ name: 'prefers-color-scheme', value: scheme }],
+      features: [
+        { name: 'prefers-color-scheme', value: scheme },
+        { name: 'prefers-reduced-motion', value: motion },
+      ],
     });
   }
 
