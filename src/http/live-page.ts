@@ -20,9 +20,10 @@ export type PageRoute =
 const SCRIPTS = '/page/js/';
 /** Below the root of what was compiled; nothing else is served. */
 const MODULES: readonly string[] = [
-  'page/main.js', 'page/card.js', 'page/dom.js', 'page/feed.js', 'page/format.js', 'page/log.js',
-  'page/savings.js', 'client/watch-run.js', 'client/watch.js', 'client/connection.js',
-  'client/events.js', 'core/clock.js', 'core/backoff.js', 'core/sse-parser.js',
+  'page/main.js', 'page/card.js', 'page/connection-line.js', 'page/dom.js', 'page/feed.js',
+  'page/format.js', 'page/log.js', 'page/savings.js', 'page/tabs.js',
+  'client/watch-run.js', 'client/watch.js', 'client/connection.js', 'client/events.js',
+  'core/clock.js', 'core/backoff.js', 'core/sse-parser.js',
 ];
 
 /** Outputs are shown from wherever upstream has them; everything else is ours or nothing. */

@@ -86,7 +86,8 @@ h3 {
 [data-tone=running] .status { background: var(--accent-soft); color: var(--accent); }
 [data-tone=done] .status { color: var(--ok); }
 [data-tone=failed] .status, [data-tone=lost] .status { color: var(--bad); }
-.time { color: var(--dim); font-size: .82rem; min-width: 2.6rem; text-align: right; }
+.time { color: var(--dim); font-size: .82rem; white-space: nowrap; }
+.time:empty { display: none; }
 .remove { border: 0; background: none; color: var(--dim); padding: 0 .3rem; font-size: 1.1rem; }
 .bar { height: 3px; background: var(--track); }
 .bar i { display: block; height: 100%; width: 0; background: var(--accent); }
@@ -110,7 +111,7 @@ p.error { color: var(--bad); padding: .55rem .8rem 0; overflow-wrap: anywhere; }
 .value { padding-left: 1.05rem; }
 .value:empty { display: none; }
 .value img, .value video {
-  display: block; margin-top: .35rem; max-width: 100%; max-height: 11rem; border-radius: 6px;
+  display: block; margin-top: .35rem; max-width: 100%; max-height: 7rem; border-radius: 6px;
   border: 1px solid var(--line); background: var(--track);
 }
 .value p.error { padding: .1rem 0 0; }

@@ -15,6 +15,7 @@ export class Card {
   readonly element: HTMLElement;
   readonly runId: string;
   readonly #status = el('span', 'status');
+  readonly #percent = el('span', 'time');
   readonly #time = el('span', 'time');
   readonly #bar = attributes(el('div', 'bar', el('i')), {
     'role': 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100',
@@ -35,8 +36,8 @@ export class Card {
     remove.addEventListener('click', () => onRemove(this));
     setAttribute(this.#bar, 'aria-label', `Progress of ${runId}`);
     this.element = attributes(el('article', 'card',
-      el('header', '', title, this.#status, this.#time, remove), this.#bar, this.#error,
-      this.#nodes), { 'aria-labelledby': `run-${runId}` });
+      el('header', '', title, this.#status, this.#percent, this.#time, remove),
+      this.#bar, this.#error, this.#nodes), { 'aria-labelledby': `run-${runId}` });
     this.#show('joining', 'waiting', undefined);
   }
 
@@ -88,6 +89,7 @@ export class Card {
   #show(text: string, tone: Tone, percent: number | undefined): void {
     setText(this.#status, text);
     setAttribute(this.element, 'data-tone', tone);
+    setText(this.#percent, percent === undefined || this.#isOver ? '' : `${percent} %`);
     const fill = this.#bar.firstElementChild as HTMLElement;
     if (percent === undefined) {
       this.#bar.removeAttribute('aria-valuenow');

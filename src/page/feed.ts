@@ -10,6 +10,12 @@ import type { Opened, Reconnect, RunEvent } from '../client/events.ts';
 /** Of a run that nothing was told of yet. */
 const NO_ID = 'none';
 
+/** How a connection stands. `resting`: it was let go of, and will be opened again. */
+export type FeedState =
+  | { readonly kind: 'idle' | 'live' | 'refused' | 'resting' }
+  | { readonly kind: 'joining'; readonly sinceMs: number }
+  | { readonly kind: 'waiting'; readonly delayMs: number };
+
 /** Who hears what comes. */
 export interface FeedListener {
   onEvent(event: RunEvent): void;
@@ -18,8 +24,8 @@ export interface FeedListener {
   onPing(): void;
   /** None of the runs can be followed. */
   onFailed(runIds: readonly string[], error: WatchError): void;
-  /** The last of them is over. */
-  onDone(): void;
+  /** Its connection stands differently now. */
+  onState(): void;
 }
 
 /** One connection, for as long as there is something to follow. */
@@ -30,11 +36,17 @@ export class Feed {
   /** Runs that are followed, and the id of the state that was told last. */
   readonly #lastIds = new Map<string, string>();
   #abort = new AbortController();
+  #isResting = false;
+  #state: FeedState = { kind: 'idle' };
 
   constructor(base: URL, apiKey: string, listener: FeedListener) {
     this.#base = base;
     this.#apiKey = apiKey;
     this.#listener = listener;
+  }
+
+  get state(): FeedState {
+    return this.#state;
   }
 
   add(runId: string): void {
@@ -47,35 +59,70 @@ export class Feed {
     if (this.#lastIds.delete(runId)) this.#restart();
   }
 
+  /** Nothing is lost by a rest: a state is complete in itself, and the newest one comes after it. */
+  rest(isResting: boolean): void {
+    if (this.#isResting === isResting) return;
+    this.#isResting = isResting;
+    if (this.#lastIds.size > 0) this.#restart();
+  }
+
+  #become(state: FeedState): void {
+    this.#state = state;
+    this.#listener.onState();
+  }
+
   #restart(): void {
     this.#abort.abort();
     this.#abort = new AbortController();
-    if (this.#lastIds.size > 0) void this.#follow(this.#abort.signal);
+    if (this.#lastIds.size === 0) return this.#become({ kind: 'idle' });
+    if (this.#isResting) return this.#become({ kind: 'resting' });
+    this.#become({ kind: 'joining', sinceMs: Date.now() });
+    void this.#follow(this.#abort.signal);
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
     const runIds = [...this.#lastIds.keys()];
-    const { onOpen, onReconnect, onPing } = this.#listener;
     const lastEventId = [...this.#lastIds.values()].join('.');
     const isKnown = [...this.#lastIds.values()].some((id) => id !== NO_ID);
-    const options = {
-      apiKey: this.#apiKey, signal, onOpen, onReconnect, onPing,
-      ...isKnown && { lastEventId },
-    };
+    const options = { ...this.#options(signal), ...isKnown && { lastEventId } };
     try {
       for await (const event of watchRuns(this.#base, runIds, options)) {
-        const ids = event.id.split('.');
-        for (const [i, runId] of runIds.entries()) {
-          if (this.#lastIds.has(runId)) this.#lastIds.set(runId, ids[i] ?? NO_ID);
-        }
-        if (event.type !== 'progress') this.#lastIds.delete(event.runId);
-        this.#listener.onEvent({ ...event, id: ids[runIds.indexOf(event.runId)] ?? event.id });
+        if (!signal.aborted) this.#onEvent(event, runIds);
       }
-      if (!signal.aborted) this.#listener.onDone();
+      if (!signal.aborted) this.#become({ kind: 'idle' });
     } catch (error) {
-      if (!(error instanceof WatchError) || signal.aborted) throw error;
+      // What another connection has replaced has nothing more to say.
+      if (signal.aborted) return;
+      if (!(error instanceof WatchError)) throw error;
       for (const runId of runIds) this.#lastIds.delete(runId);
       this.#listener.onFailed(runIds, error);
+      this.#become({ kind: 'refused' });
     }
+  }
+
+  #options(signal: AbortSignal) {
+    const listener = this.#listener;
+    return {
+      apiKey: this.#apiKey, signal, onPing: () => listener.onPing(),
+      onOpen: (opened: Opened): void => {
+        if (signal.aborted) return;
+        this.#become({ kind: 'live' });
+        listener.onOpen(opened);
+      },
+      onReconnect: (reconnect: Reconnect): void => {
+        if (signal.aborted) return;
+        this.#become({ kind: 'waiting', delayMs: reconnect.delayMs });
+        listener.onReconnect(reconnect);
+      },
+    };
+  }
+
+  #onEvent(event: RunEvent, runIds: readonly string[]): void {
+    const ids = event.id.split('.');
+    for (const [i, runId] of runIds.entries()) {
+      if (this.#lastIds.has(runId)) this.#lastIds.set(runId, ids[i] ?? NO_ID);
+    }
+    if (event.type !== 'progress') this.#lastIds.delete(event.runId);
+    this.#listener.onEvent({ ...event, id: ids[runIds.indexOf(event.runId)] ?? event.id });
   }
 }

@@ -6,12 +6,14 @@
 import type { RunEvent } from '../client/events.ts';
 import { systemClock } from '../core/clock.ts';
 import { Card } from './card.ts';
-import { byId, el, setAttribute, setText } from './dom.ts';
+import { lineOf, showLine } from './connection-line.ts';
+import { byId, el, setText } from './dom.ts';
 import { Feed } from './feed.ts';
 import type { FeedListener } from './feed.ts';
 import { changeOf } from './format.ts';
 import { Log } from './log.ts';
 import { tellSavings } from './savings.ts';
+import { takeTurns } from './tabs.ts';
 
 const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 /** As many as one connection takes. */
@@ -34,10 +36,11 @@ const log = new Log(byId('log', HTMLElement));
 const cards = new Map<string, Card>();
 const feeds = new Map<string, Feed>();
 let reconnects = 0;
+let isResting = false;
 
-function show(state: 'idle' | 'live' | 'waiting' | 'failed', text: string): void {
-  setAttribute(connection, 'data-state', state);
-  setText(connection, text);
+function showConnection(): void {
+  const states = [...feeds.values()].map(({ state }) => state);
+  showLine(connection, lineOf(states, cards.size, reconnects, Date.now()));
 }
 
 /** Read out by screen readers: ends, not every step. */
@@ -63,14 +66,13 @@ function onEvent(event: RunEvent): void {
 const listener: FeedListener = {
   onEvent,
   onOpen: ({ lastEventId }) => {
-    show('live', reconnects === 0 ? 'live' : `live, ${reconnects} reconnects`);
     const what = lastEventId === '' ? 'from the beginning' : 'resumed';
     log.add({ event: 'open', runId: '', what, id: lastEventId });
   },
   onReconnect: ({ detail, delayMs, lastEventId }) => {
     reconnects++;
-    show('waiting', `again in ${(delayMs / 1000).toFixed(1)} s`);
-    log.add({ event: 'reconnect', runId: '', what: detail, id: lastEventId });
+    const what = `${detail}; again in ${(delayMs / 1000).toFixed(1)} s`;
+    log.add({ event: 'reconnect', runId: '', what, id: lastEventId });
   },
   onPing: () => {
     // A sign of life that shows, and that nobody has to read.
@@ -82,16 +84,16 @@ const listener: FeedListener = {
     const { message: errorMessage, code } = error;
     for (const runId of runIds) cards.get(runId)?.lose({ code, errorMessage });
     log.add({ event: 'refused', runId: runIds.join(', '), what: errorMessage, id: '' });
-    show('failed', 'refused');
     say(errorMessage);
   },
-  onDone: () => show('idle', 'all runs are over'),
+  onState: showConnection,
 };
 
 function feedOf(apiKey: string): Feed {
   let feed = feeds.get(apiKey);
   if (feed === undefined) {
     feed = new Feed(BASE, apiKey, listener);
+    feed.rest(isResting);
     feeds.set(apiKey, feed);
   }
   return feed;
@@ -115,7 +117,6 @@ function follow(runId: string, apiKey: string): void {
   });
   cards.set(runId, card);
   board.prepend(card.element);
-  show('waiting', 'connecting');
   onChanged();
   feedOf(apiKey).add(runId);
   return undefined;
@@ -123,7 +124,7 @@ function follow(runId: string, apiKey: string): void {
 
 function onChanged(): void {
   empty.hidden = cards.size > 0;
-  if (cards.size === 0) show('idle', 'nothing to follow');
+  showConnection();
   const query = new URLSearchParams([...cards.keys()].map((runId) => ['run', runId]));
   history.replaceState(null, '', cards.size > 0 ? `#${query}` : BASE.href);
 }
@@ -147,12 +148,17 @@ for (const button of document.querySelectorAll<HTMLButtonElement>('button[data-d
 
 function tick(): void {
   for (const card of cards.values()) if (!card.isOver) card.tick();
+  showConnection();
   systemClock.setTimeout(tick, TICK_MS);
 }
 
 keyInput.value = demoKey;
 onChanged();
 tick();
+takeTurns((isToRest) => {
+  isResting = isToRest;
+  for (const feed of feeds.values()) feed.rest(isResting);
+});
 for (const runId of asked.filter((each) => RUN_ID.test(each)).slice(0, MAX_RUNS).reverse()) {
   if (demoKey !== '') follow(runId, demoKey);
   else runInput.value = runId;

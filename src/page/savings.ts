@@ -13,7 +13,7 @@ export interface Savings {
 
 /** Tells them now and then; stops for good where there are none. */
 export async function tellSavings(base: URL, tell: (savings: Savings) => void): Promise<void> {
-  const savings = await readSavings(new URL('metrics', base));
+  const savings = document.hidden ? undefined : await readSavings(new URL('metrics', base));
   if (savings === 'none') return;
   if (savings !== undefined) tell(savings);
   systemClock.setTimeout(() => void tellSavings(base, tell), EVERY_MS);

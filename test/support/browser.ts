@@ -103,11 +103,16 @@ export class Browser {
   }
 
   /** A window of this size, and what its user prefers. */
-  async emulate(width: number, height: number, scheme: 'light' | 'dark' = 'light'): Promise<void> {
+  async emulate(
+    width: number, height: number, scheme: 'light' | 'dark' = 'light', motion = 'no-preference',
+  ): Promise<void> {
     const metrics = { width, height, deviceScaleFactor: 1, mobile: width < 600 };
     await this.#debug('Emulation.setDeviceMetricsOverride', metrics);
     await this.#debug('Emulation.setEmulatedMedia', {
-      features: [{ name: 'prefers-color-scheme', value: scheme }],
+      features: [
+        { name: 'prefers-color-scheme', value: scheme },
+        { name: 'prefers-reduced-motion', value: motion },
+      ],
     });
   }
 
@@ -118,6 +123,30 @@ export class Browser {
     await this.#command('POST', '/actions', {
       actions: [{ type: 'key', id: 'keyboard', actions }],
     });
+  }
+
+  /** Another tab, which is looked at from then on; its handle. */
+  async newTab(): Promise<string> {
+    const { handle } = await this.#command('POST', '/window/new', { type: 'tab' }) as
+      { handle: string };
+    await this.look(handle);
+    return handle;
+  }
+
+  /** The handle of the tab that is looked at. */
+  async tab(): Promise<string> {
+    return await this.#command('GET', '/window') as string;
+  }
+
+  /** As its user does by a click on the tab. */
+  async look(handle: string): Promise<void> {
+    await this.#command('POST', '/window', { handle });
+    await this.#debug('Page.bringToFront', {});
+  }
+
+  /** The tab that is looked at; another one must be chosen then. */
+  async closeTab(): Promise<void> {
+    await this.#command('DELETE', '/window');
   }
 
   /** Of what is in the window, as PNG. */

@@ -129,7 +129,7 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     await first.cli.stop(8_000);
     await untilLook('a reconnect', ({ events }) => events.some((each) => /^reconnect/.test(each)));
     await page(t, '--port', port);
-    await untilLook('live', ({ connection }) => /^live, \d+ reconnects$/.test(connection));
+    await untilLook('live', ({ connection }) => /^live, \d+ reconnects?$/.test(connection));
     upstream.run('long', state('completed', { step: 2 }));
     const { events } = await untilLook('the end', ({ cards }) => cards[0]?.tone === 'done');
     assert.deepEqual(events.filter((each) => /^(?:progress|complete)/.test(each))
@@ -157,22 +157,27 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
 
   it('takes nothing that upstream says for HTML, and follows no dangerous URL', async (t) => {
     const evil = '<img src=x onerror="window.evil=1"><script>window.evil=1</script>';
-    upstream.run('evil', state('failed', {
+    const over = state('failed', {
       errorMessage: evil, outputs: [
         output(evil, { type: evil, status: evil, value: evil }),
         output('image', { type: 'image', status: 'completed', value: 'javascript:window.evil=1' }),
         output('video', { type: 'video', status: 'completed', value: 'data:text/html,evil' }),
         output('object', { type: 'text', status: 'completed', value: { html: evil } }), null, 7,
       ],
-    }));
+    });
+    // Under way first: each status, and what the log says of it, is text too.
+    upstream.run('evil', state('running', { status: evil, startedAt: evil, progress: evil }));
     const { url } = await page(t);
     await browser.open(url);
     await follow('evil');
+    const under = await untilLook('a start', (seen) => seen.cards[0]?.status === evil);
+    assert.ok(under.events.some((each) => each.includes(evil)));
+    upstream.run('evil', over);
     const { cards } = await untilLook('the end', (seen) => seen.cards[0]?.tone === 'failed');
     assert.equal(cards[0]?.error, evil);
     assert.equal(cards[0]?.images, 0);
     assert.deepEqual(await browser.evaluate(`return [typeof window.evil,
-      document.querySelectorAll('.card script, .card video, .card a, .card iframe').length,
+      document.querySelectorAll('main script, main video, main a, main iframe').length,
       location.href.includes('lma_')];`), ['undefined', 0, false]);
   });
 
@@ -206,16 +211,71 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     await follow('tabs');
     const waiting = await look();
     assert.equal(waiting.connection, 'connecting');
+    await untilLook('why', ({ connection }) => /a browser opens six/.test(connection));
     await browser.evaluate('window.frames7.pop().close()');
     await untilLook('a connection', ({ connection, cards }) =>
       connection === 'live' && cards[0]?.status === 'running');
     await browser.evaluate('for (const each of window.frames7) each.close()');
   });
 
+  it('in seven tabs: the one that is looked at is live, and goes on from where it was', async (t) => {
+    upstream.run('seven', state('running', { step: 1 }));
+    const { url } = await page(t);
+    await browser.open(url);
+    const tabs = [await browser.tab()];
+    t.after(async () => {
+      for (const handle of tabs.slice(1)) {
+        await browser.look(handle);
+        await browser.closeTab();
+      }
+      await browser.look(tabs[0] ?? '');
+    });
+    const isLive = ({ connection, cards }: Look): boolean =>
+      connection === 'live' && cards[0]?.status === 'running';
+    for (let n = 1; n <= 7; n++) {
+      if (n > 1) {
+        tabs.push(await browser.newTab());
+        await browser.open(url);
+      }
+      await follow('seven');
+      await untilLook(`tab ${n}`, isLive);
+    }
+    // All of them in turn, twice: none may find that the others have all that there is.
+    for (const [i, handle] of [...tabs, ...tabs].entries()) {
+      await browser.look(handle);
+      await untilLook(`tab ${i % 7 + 1} again`, isLive);
+    }
+    const { streams } = await (await fetch(`${url}healthz`)).json() as { streams: number };
+    assert.ok(streams <= 2, `${streams} streams`);
+    upstream.run('seven', state('completed', { step: 2 }));
+    for (const handle of tabs) {
+      await browser.look(handle);
+      await untilLook('the end', ({ cards }) => cards[0]?.tone === 'done');
+    }
+  });
+
+  it('tells of all connections in one line, each key having one', async (t) => {
+    for (const runId of ['mine', 'yours']) upstream.run(runId, state('running'));
+    const { url } = await page(t);
+    await browser.open(url);
+    await follow('mine', 'lma_a');
+    await follow('yours', 'lma_b');
+    await follow('none', 'lma_b');
+    await untilLook('both', ({ connection, cards }) => connection === 'live'
+      && cards.filter(({ tone }) => tone === 'running').length === 2);
+    upstream.run('yours', state('completed'));
+    const { connection } = await untilLook('an end', ({ cards }) => cards[1]?.tone === 'done');
+    assert.equal(connection, 'live', 'the other one is');
+    await browser.evaluate('document.querySelector(\'[aria-label^="Remove mine"]\').click()');
+    const seen = await untilLook('nothing left', ({ cards }) => cards.length === 2);
+    assert.equal(seen.connection, 'all runs are over');
+  });
+
   it('has nothing that axe complains about, in light and in dark', async (t) => {
     const axe = await axeSource();
     if (axe === undefined) return t.skip('axe-core cannot be installed here');
     const { url } = await serve(t);
+    t.after(() => browser.emulate(1200, 900));
     await browser.open(url);
     await browser.evaluate(`for (const button of document.querySelectorAll('[data-demo]'))
       button.click();`);
@@ -223,10 +283,10 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
       && cards.some(({ images }) => images > 0));
     // By the debugger's door: the page's own policy lets no foreign script in.
     for (const scheme of ['light', 'dark'] as const) {
-      await browser.emulate(1200, 900, scheme);
+      // What is fading in just then has not yet the contrast that it will have.
+      await browser.emulate(1200, 900, scheme, 'reduce');
       await browser.evaluate(`${axe}; window.axe = axe;`);
-      const found = await browser.run<string[]>(`await new Promise((r) => setTimeout(r, 600));
-        return (await window.axe.run()).violations.map(({ id, nodes }) =>
+      const found = await browser.run<string[]>(`return (await window.axe.run()).violations.map(({ id, nodes }) =>
           id + ': ' + nodes.map(({ target }) => target).join(', '));`);
       assert.deepEqual(found, [], scheme);
     }
