@@ -28,6 +28,7 @@ import type { FromPrimary, FromWorker, Port } from './messages.ts';
 import { Passes } from './passes.ts';
 import { countProcess } from './process-metrics.ts';
 import { Relay } from './relay.ts';
+import { relayLog } from './stderr-log.ts';
 
 /** A worker is replaced after 100 ms, doubling to 10 s while its successors die young. */
 const FIRST_RESTART_MS = 100;
@@ -88,7 +89,8 @@ export class Primary {
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     const exec = fileURLToPath(new URL(`./worker.${extension}`, import.meta.url));
     cluster.schedulingPolicy = cluster.SCHED_NONE;
-    cluster.setupPrimary({ exec, args: [], serialization: 'json' });
+    const stdio = ['ignore', 'ignore', 'pipe', 'ipc'];
+    cluster.setupPrimary({ exec, args: [], serialization: 'json', stdio });
     const url = await new Promise<string>((resolve, reject) => {
       let listening = 0;
       this.#onFailed = reject;
@@ -128,6 +130,7 @@ export class Primary {
 
   #fork(index: number): void {
     const worker = cluster.fork();
+    if (worker.process.stderr) relayLog(worker.process.stderr, this.#log);
     const port = portOver<FromPrimary, FromWorker>(worker, () => worker.isConnected());
     const relay = new Relay(port, this.#source, this.#counts, this.#intake);
     const passes = new Passes((message) => relay.send(message), this.#toll);

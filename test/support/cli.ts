@@ -16,6 +16,8 @@ export interface CliOptions {
   readonly cwd?: string;
   /** Its limit on open files. Default: ours. */
   readonly openFiles?: number;
+  /** False: nobody reads its stderr, until `readLog()` is called. Default: it is read. */
+  readonly isLogRead?: boolean;
 }
 
 export interface Exit {
@@ -54,7 +56,7 @@ export function startNode(
     env: { ...env, ...options.env },
     cwd: options.cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
-  }));
+  }), options.isLogRead);
 }
 
 export class Cli {
@@ -68,17 +70,14 @@ export class Cli {
   readonly #watchers = new Set<() => void>();
   #exit: Exit | undefined;
 
-  constructor(child: ChildProcess) {
+  constructor(child: ChildProcess, isLogRead = true) {
     this.#child = child;
     running.add(child);
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
       this.#wake();
     });
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-      this.#wake();
-    });
+    if (isLogRead) this.readLog();
     this.exited = new Promise((resolve) => {
       const onExit = (exit: Exit): void => {
         running.delete(child);
@@ -95,6 +94,14 @@ export class Cli {
       child.once('exit', (code, signal) => {
         setTimeout(() => onExit({ code, signal }), 500).unref();
       });
+    });
+  }
+
+  /** From now on; once. */
+  readLog(): void {
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+      this.#wake();
     });
   }
 
