@@ -59,7 +59,7 @@ export class Feed {
     if (this.#lastIds.delete(runId)) this.#restart();
   }
 
-  /** Nothing is lost by a rest: a state is complete in itself, and the newest one comes after it. */
+  /** Nothing is lost by a rest: a state is complete in itself, the newest one comes after it. */
   rest(isResting: boolean): void {
     if (this.#isResting === isResting) return;
     this.#isResting = isResting;

@@ -28,7 +28,7 @@ const others: { destroy(): void }[] = [];
 try {
   const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+\/) /, 60_000);
   await browser.emulate(Number(width), Number(height), scheme === 'dark' ? 'dark' : 'light');
-  await browser.open(`${url}#${new URLSearchParams(RUNS.map((runId) => ['run', runId]))}`);
+  await browser.open(`${url}#${RUNS.map((runId) => `run=${runId}`).join('&')}`);
   for (const runId of RUNS.flatMap((each) => Array<string>(OTHERS).fill(each))) {
     const headers = { 'x-api-key': 'lma_demo' };
     others.push(await openStream(`${url}v1/runs/${runId}/stream`, { headers }));

@@ -218,7 +218,7 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     await browser.evaluate('for (const each of window.frames7) each.close()');
   });
 
-  it('in seven tabs: the one that is looked at is live, and goes on from where it was', async (t) => {
+  it('in seven tabs: the one looked at is live, and goes on from where it was', async (t) => {
     upstream.run('seven', state('running', { step: 1 }));
     const { url } = await page(t);
     await browser.open(url);
@@ -286,8 +286,8 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
       // What is fading in just then has not yet the contrast that it will have.
       await browser.emulate(1200, 900, scheme, 'reduce');
       await browser.evaluate(`${axe}; window.axe = axe;`);
-      const found = await browser.run<string[]>(`return (await window.axe.run()).violations.map(({ id, nodes }) =>
-          id + ': ' + nodes.map(({ target }) => target).join(', '));`);
+      const found = await browser.run<string[]>(`const { violations } = await window.axe.run();
+        return violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ target }) => target).join(', '));`);
       assert.deepEqual(found, [], scheme);
     }
     return undefined;
