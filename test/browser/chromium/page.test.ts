@@ -287,7 +287,8 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
       await browser.emulate(1200, 900, scheme, 'reduce');
       await browser.evaluate(`${axe}; window.axe = axe;`);
       const found = await browser.run<string[]>(`const { violations } = await window.axe.run();
-        return violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ target }) => target).join(', '));`);
+        return violations.map(({ id, nodes }) =>
+          id + ': ' + nodes.map(({ target }) => target).join(', '));`);
       assert.deepEqual(found, [], scheme);
     }
     return undefined;
