@@ -81,7 +81,8 @@ export class RunApi implements Toll {
 
   /** For a newcomer: now or soon, or else it is told when to come back. */
   async prove(...asked: Asked): Promise<Answer> {
-    const refusal = await this.#soon();
+    const turn = this.#soon();
+    const refusal = turn && await turn;
     if (refusal !== undefined) return { kind: 'trouble', why: 'over the budget', refusal };
     this.#options.metrics.count('runcast_proofs_total');
     return this.get(...asked);
@@ -89,7 +90,8 @@ export class RunApi implements Toll {
 
   /** For a request that others send. */
   async enter(): Promise<Pass | Refusal> {
-    const refusal = await this.#soon();
+    const turn = this.#soon();
+    const refusal = turn && await turn;
     if (refusal !== undefined) return refusal;
     const { clock } = this.#options;
     const sentAt = clock.now();
@@ -177,15 +179,14 @@ export class RunApi implements Toll {
     this.#options.upstream.close();
   }
 
-  /** A place for one who waits; undefined: it is there. */
-  async #soon(): Promise<Refusal | undefined> {
+  /** A place for one who waits; undefined: there is one at once, and nothing to wait for. */
+  #soon(): Refusal | Promise<Refusal | undefined> | undefined {
     const { waitMs } = this.#budget;
     // Infinity: until an answer is in, which has its own deadline.
     const isLong = waitMs > PATIENCE_MS && waitMs !== Infinity;
     if (isLong) return refuse('RATE_LIMITED', { retryAfterMs: waitMs });
-    const turn = this.#budget.take('urgent', () => !this.#isClosed);
-    const isThere = turn === undefined || await turn;
-    return isThere ? undefined : refuse('RATE_LIMITED', { retryAfterMs: PATIENCE_MS });
+    return this.#budget.take('urgent', () => !this.#isClosed)?.then((isThere) =>
+      (isThere ? undefined : refuse('RATE_LIMITED', { retryAfterMs: PATIENCE_MS })));
   }
 
   async #ask(

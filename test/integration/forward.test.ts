@@ -234,7 +234,7 @@ export function passingTests(start: StartGateway): void {
       ['GET', '/', 404], ['GET', '/admin', 404], ['GET', '/v1', 404], ['GET', '/v11/x', 404],
       ['GET', '/livez', 200], ['GET', '/v1/runs/a%2fb/stream', 400],
       ['POST', '/v1/runs/r/stream', 405],
-      ['GET', '/v1/runs/stream', 404], ['OPTIONS', '/v1/things', 405], ['TRACE', '/v1/things', 405],
+      ['GET', '/v1/runs/stream', 400], ['OPTIONS', '/v1/things', 405], ['TRACE', '/v1/things', 405],
     ] as const) {
       const answered = await gateway.call(method, path, { 'x-api-key': KEY });
       assert.equal(answered.status, status, `${method} ${path}`);
