@@ -32,6 +32,7 @@ const SCHEMAS: Part = {
   },
   Accepted: data({ accepted: { const: true } }),
   Received: data({ received: { const: true } }),
+  Ticket: data({ ticket: text, expiresAt: text, url: text }),
   Error: {
     ...object({
       error: text,

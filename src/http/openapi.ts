@@ -24,6 +24,9 @@ const streamed = (description: string, schema: string, ...headers: readonly stri
 const bare = (description: string, ...headers: readonly string[]): Part =>
   ({ description, headers: headersOf(...headers) });
 
+/** In place of a key. */
+const TICKETED = { name: 'ticket', in: 'query', schema: { type: 'string' } };
+
 const body = (description: string): Part => ({
   required: true,
   content: { 'application/json': { schema: { type: 'object', description } } },
@@ -31,19 +34,43 @@ const body = (description: string): Part => ({
 
 const query = (name: string, schema: Part): Part => ({ name, in: 'query', schema });
 
+const STREAM_ANSWERS: Part = {
+  200: streamed('Events; or where only the time is not right, one ping that says when to come '
+    + 'back', 'Event', 'x-runcast-refused'),
+  204: bare('All is over, and the client has seen it'),
+  ...errors(...UPSTREAMS),
+};
+
 const STREAM: Part = {
   ...RUN,
   get: {
     operationId: 'streamRun', summary: 'Every change of a run, until it is over', ...KEYED,
     parameters: [
       { name: 'last-event-id', in: 'header', ...LAST_ID }, query('lastEventId', LAST_ID.schema),
+      TICKETED,
     ],
-    responses: {
-      200: streamed('Events; or where only the time is not right, one ping that says when to come '
-        + 'back', 'Event', 'x-runcast-refused'),
-      204: bare('The run is over, and the client has seen its end'),
-      ...errors(...UPSTREAMS),
-    },
+    responses: STREAM_ANSWERS,
+  },
+};
+
+const STREAMS: Part = {
+  get: {
+    operationId: 'streamRuns', summary: 'Every change of up to 50 runs, until all are over',
+    ...KEYED,
+    parameters: [
+      { ...query('runId', { type: 'array', items: { type: 'string' } }), required: true },
+      query('ticket', { type: 'array', items: { type: 'string' } }),
+      { name: 'last-event-id', in: 'header', ...LAST_ID }, query('lastEventId', LAST_ID.schema),
+    ],
+    responses: STREAM_ANSWERS,
+  },
+};
+
+const TICKET: Part = {
+  ...RUN,
+  post: {
+    operationId: 'issueTicket', summary: 'The key, sealed for this run and for a while', ...KEYED,
+    responses: { 200: json('What may stand in a URL', 'Ticket'), ...errors(...UPSTREAMS) },
   },
 };
 
@@ -51,7 +78,7 @@ const ONE_RUN: Part = {
   ...RUN,
   get: {
     operationId: 'getRun', summary: 'One look at a run', ...KEYED,
-    parameters: [{ name: 'if-none-match', in: 'header', schema: { type: 'string' } }],
+    parameters: [{ name: 'if-none-match', in: 'header', schema: { type: 'string' } }, TICKETED],
     responses: {
       200: json('The state', 'State', 'etag', 'vary'),
       304: bare('The client has it', 'etag', 'vary'),
@@ -70,7 +97,9 @@ const WAIT: Part = {
   ...RUN,
   get: {
     operationId: 'waitForRun', summary: 'The state as soon as the run is over', ...KEYED,
-    parameters: [query('timeout', { type: 'integer', minimum: 1, maximum: 120, default: 60 })],
+    parameters: [
+      query('timeout', { type: 'integer', minimum: 1, maximum: 120, default: 60 }), TICKETED,
+    ],
     responses: {
       200: json('The end; or the newest state when the time is up', 'WaitState'),
       ...errors(...UPSTREAMS),
@@ -163,7 +192,9 @@ const HEADS = ['/v1/runs/{runId}', '/livez', '/readyz', '/healthz', '/metrics', 
   '/doctor', '/doctor.json', '/doctor/js/{module}'];
 
 const PATHS: Readonly<Record<string, Part>> = {
+  '/v1/runs/stream': STREAMS,
   '/v1/runs/{runId}/stream': STREAM,
+  '/v1/runs/{runId}/ticket': TICKET,
   '/v1/runs/{runId}': ONE_RUN,
   '/v1/runs/{runId}/wait': WAIT,
   '/v1/runs/{runId}/poke': POKE,

@@ -27,7 +27,9 @@ import { startUpstream, state } from '../support/upstream.ts';
 import type { Upstream } from '../support/upstream.ts';
 import { until, within } from '../support/wait.ts';
 
-const FOLDER = new URL('../fleet/', import.meta.url);
+/** Compiled tests lie deeper than their sources. */
+const FOLDER = new URL(import.meta.url.includes('/.coverage/')
+  ? '../../../../test/fleet/' : '../fleet/', import.meta.url);
 const MS = 60_000;
 const REPLICAS = 3;
 const RUNS = Array.from({ length: 24 }, (_, i) => `fleet-${i}`);

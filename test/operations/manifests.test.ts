@@ -10,7 +10,10 @@ import { promisify } from 'node:util';
 import { OPTIONS } from '../../src/options.ts';
 
 const run = promisify(execFile);
-const path = (name: string): string => fileURLToPath(new URL(`../fleet/${name}`, import.meta.url));
+/** Compiled tests lie deeper than their sources. */
+const FOLDER = import.meta.url.includes('/.coverage/') ? '../../../../test/fleet' : '../fleet';
+const path = (name: string): string =>
+  fileURLToPath(new URL(`${FOLDER}/${name}`, import.meta.url));
 
 interface Manifest {
   readonly kind: string;
