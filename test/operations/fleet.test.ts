@@ -20,6 +20,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { watchRun } from '../../src/client/index.ts';
 import type { RunEvent } from '../../src/client/index.ts';
 import { Cli } from '../support/cli.ts';
+import { testFile } from '../support/files.ts';
 import { startProgram } from '../support/processes.ts';
 import type { Program } from '../support/processes.ts';
 import { openStream } from '../support/sse-client.ts';
@@ -27,9 +28,6 @@ import { startUpstream, state } from '../support/upstream.ts';
 import type { Upstream } from '../support/upstream.ts';
 import { until, within } from '../support/wait.ts';
 
-/** Compiled tests lie deeper than their sources. */
-const FOLDER = new URL(import.meta.url.includes('/.coverage/')
-  ? '../../../../test/fleet/' : '../fleet/', import.meta.url);
 const MS = 60_000;
 const REPLICAS = 3;
 const RUNS = Array.from({ length: 24 }, (_, i) => `fleet-${i}`);
@@ -80,7 +78,7 @@ async function startProxy(t: TestContext, proxy: Proxy, ports: readonly number[]
   const port = await freePort();
   const values: Record<string, string> = { HOST: '127.0.0.1', PORT: `${port}` };
   for (const [i, each] of ports.entries()) values[`REPLICA_${i + 1}`] = `127.0.0.1:${each}`;
-  const text = await readFile(new URL(proxy.file, FOLDER), 'utf8');
+  const text = await readFile(testFile(`fleet/${proxy.file}`), 'utf8');
   const path = join(folder, proxy.file);
   await writeFile(path, proxy.readsEnvironment ? text : substituted(text, values));
   const [program = '', ...args] = proxy.command(path, folder);

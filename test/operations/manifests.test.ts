@@ -4,16 +4,13 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { OPTIONS } from '../../src/options.ts';
+import { testFile } from '../support/files.ts';
 
 const run = promisify(execFile);
-/** Compiled tests lie deeper than their sources. */
-const FOLDER = import.meta.url.includes('/.coverage/') ? '../../../../test/fleet' : '../fleet';
-const path = (name: string): string =>
-  fileURLToPath(new URL(`${FOLDER}/${name}`, import.meta.url));
+const path = (name: string): string => testFile(`fleet/${name}`);
 
 interface Manifest {
   readonly kind: string;

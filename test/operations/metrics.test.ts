@@ -8,16 +8,16 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { METRICS } from '../../src/core/metrics.ts';
+import { testFile } from '../support/files.ts';
 import { STARTERS, gatewayFor } from '../support/gateway.ts';
 import type { StartGateway, TestGateway } from '../support/gateway.ts';
 import { execution, refused, state } from '../support/upstream.ts';
 import { until } from '../support/wait.ts';
 
-const RULES = fileURLToPath(new URL('../fleet/alerts.yml', import.meta.url));
-const RULE_TESTS = fileURLToPath(new URL('alerts.yml', import.meta.url));
+const RULES = testFile('fleet/alerts.yml');
+const RULE_TESTS = testFile('operations/alerts.yml');
 const PUBLISH_KEY = 'pub_canary';
 const isThere = spawnSync('promtool', ['--version']).error === undefined;
 /** In CI it must be there. */
