@@ -87,8 +87,9 @@ function doctorTests(start: StartGateway): void {
       const types = events.map(([, type]) => type);
       assert.deepEqual(types, [...types.slice(1).fill('tick'), 'done']);
       const sent = events.map(([, , ms]) => Number(ms));
-      assert.ok(sent.slice(0, -1).every((ms, i) => ms >= i * 100), sent.join());
-      assert.ok(sent.length > 1 && (sent.at(-1) ?? 0) >= 450, sent.join());
+      // A timer may fire a little early.
+      assert.ok(sent.slice(0, -1).every((ms, i) => ms >= i * 100 - 3), sent.join());
+      assert.ok(sent.length > 1 && (sent.at(-1) ?? 0) >= 447, sent.join());
     }
   });
 

@@ -77,3 +77,12 @@ describe('the systemd unit', () => {
     return undefined;
   });
 });
+
+describe('the README', () => {
+  it('shows HAProxy\'s configuration as it is run', async () => {
+    const [, shown = ''] = (await readFile(path('haproxy.cfg'), 'utf8')).split(/(?=^defaults$)/m);
+    assert.ok(shown.length > 1_000);
+    const readme = await readFile(testFile('../README.md'), 'utf8');
+    assert.ok(readme.includes(shown.trimEnd()), 'the README shows another one');
+  });
+});
