@@ -32,12 +32,17 @@ export interface ForwardsOptions {
 /** Requests under way at once in a process; more are refused until some end. */
 export const MAX_FORWARDS = 256;
 
+/** Further requests behind one on its connection close it. */
+const MAX_PIPELINED = 16;
+
 /** Passes requests on. */
 export class Forwards {
   readonly #options: ForwardsOptions;
   readonly #underway = new Set<Exchange>();
   /** By connection the end of its last one: what is pipelined must not overtake. */
   readonly #turns = new WeakMap<Socket, Promise<void>>();
+  /** Of each connection, the requests that are not answered yet. */
+  readonly #queued = new WeakMap<Socket, number>();
   #isDraining = false;
   #onEmpty: () => void = () => undefined;
 
@@ -70,9 +75,17 @@ export class Forwards {
   /** Resolves when it is answered, or its client is gone. */
   answer(exchange: Exchange, route: ForwardRoute): Promise<void> {
     const { socket } = exchange.request;
+    const queued = (this.#queued.get(socket) ?? 0) + 1;
+    // Pipelined requests wait here, and nothing else bounds them.
+    if (queued > MAX_PIPELINED) {
+      socket.destroy();
+      return Promise.resolve();
+    }
+    this.#queued.set(socket, queued);
     const before = this.#turns.get(socket) ?? Promise.resolve();
     const turn = before.catch(() => undefined).then(() => this.#answer(exchange, route))
       .finally(() => {
+        this.#queued.set(socket, (this.#queued.get(socket) ?? 1) - 1);
         if (this.#turns.get(socket) === turn) this.#turns.delete(socket);
       });
     this.#turns.set(socket, turn);
@@ -147,7 +160,8 @@ export class Forwards {
       if (exchange.isOpen) exchange.refuse(refuse('UPSTREAM_INVALID'));
       return Promise.resolve();
     }
-    response.writeHead(status, [...homeward([...headers], status, exchange.requestId), ...close]);
+    const head = homeward([...headers], status, exchange.requestId);
+    response.writeHead(status, [...shared(head, exchange.head({})), ...close]);
     response.flushHeaders();
     return new Promise((resolve) => {
       response.once('close', resolve);
@@ -222,4 +236,12 @@ class Silence {
     this.#timer = clock.setTimeout(() => this.#check(), Math.min(restMs, slowTimeoutMs / 4));
     return undefined;
   }
+}
+
+/** Which pages may read an answer is ours to say, where it was said at all. */
+function shared(head: readonly string[], granted: Readonly<Record<string, string>>): string[] {
+  const ours = Object.entries(granted);
+  if (ours.length === 0) return [...head];
+  const theirs = head.filter((_, i) => !/^access-control-/i.test(head[i - i % 2] ?? ''));
+  return [...theirs, ...ours.flat()];
 }

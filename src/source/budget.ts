@@ -42,6 +42,7 @@ export class Budget {
   take(
     urgency: Urgency, isWanted: () => boolean, ahead = Infinity,
   ): Promise<boolean> | undefined {
+    if (this.#isClosed) return Promise.resolve(false);
     const now = this.#clock.now();
     const { urgent, routine } = this.#queues;
     const isAlone = urgent.length + routine.length === 0;

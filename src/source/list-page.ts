@@ -78,7 +78,8 @@ function nextOf(root: Fields): string | undefined {
   if (hasMore === false) return undefined;
   const cursor = [pagination['nextCursor'], pagination['next_cursor'], pagination['cursor']]
     .find((value) => typeof value === 'string' && value !== '');
-  if (typeof cursor === 'string') return `cursor=${encodeURIComponent(cursor)}`;
+  // Half of a surrogate pair would make `encodeURIComponent` throw.
+  if (typeof cursor === 'string') return String(new URLSearchParams({ cursor }));
   // Of a link only the query is taken: it must not lead anywhere else.
   if (typeof next === 'string') return /\?([\x21\x22\x24-\x7e]*)/.exec(next)?.[1];
   const pages = pagination['totalPages'] ?? pagination['pages'];

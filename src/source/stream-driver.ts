@@ -39,7 +39,9 @@ export class StreamDriver extends PollDriver {
   override restMs(poller: Poller, askedAt: number, answer: Answer): number {
     // A key that is refused for the first time is not left in doubt for a minute.
     const restMs = answer.kind === 'state' ? this.#streams.get(poller)?.restMs : undefined;
-    return restMs ?? super.restMs(poller, askedAt, answer);
+    const pollMs = super.restMs(poller, askedAt, answer);
+    // With many keys their proofs would come faster than polls.
+    return restMs === undefined ? pollMs : Math.max(restMs, pollMs);
   }
 
   override provedKey(poller: Poller): string | undefined {

@@ -23,8 +23,8 @@ export class WaitDriver extends PollDriver {
   readonly #live = new Set<Poller>();
   /** Ends of waits, as numbers of the slots that the budget affords; one to a slot. */
   readonly #ends = new Set<number>();
-  /** Runs whose last wait came to nothing: a plain look may get through where a wait does not. */
-  readonly #failed = new Set<string>();
+  /** What came of the last wait for each live run, if it was one. */
+  readonly #waits = new Map<string, 'held' | 'failed' | undefined>();
   #underway = 0;
   #isMissingUntil = -Infinity;
 
@@ -35,31 +35,42 @@ export class WaitDriver extends PollDriver {
   override async ask(...asked: Asked): Promise<Answer> {
     const { api, clock } = this.options;
     const [runId] = asked;
-    if (clock.now() < this.#isMissingUntil || this.#failed.delete(runId)) return api.get(...asked);
+    // After a wait that failed a plain look: it may get through where a wait does not.
+    const hasFailed = this.#waits.get(runId) === 'failed';
+    this.#note(runId, undefined);
+    if (hasFailed || clock.now() < this.#isMissingUntil) return api.get(...asked);
     const seconds = this.#seconds();
     this.#underway++;
     const answer = await api.wait(seconds, ...asked);
     this.#underway--;
     if (isNoRoute(answer)) return this.#withoutWait(answer, asked);
-    if (answer.kind === 'trouble') this.#failed.add(runId);
+    if (answer.kind === 'trouble') this.#note(runId, 'failed');
+    if (answer.kind === 'state') this.#note(runId, 'held');
     return answer;
   }
 
-  /** At once, unless upstream did not hold it back. */
+  /** At once, unless upstream did not hold it back: a slow answer to a plain look is no wait. */
   override restMs(poller: Poller, askedAt: number, answer: Answer): number {
-    const tookMs = this.options.clock.now() - askedAt;
-    return tookMs >= HELD_MS ? 0 : super.restMs(poller, askedAt, answer);
+    const isHeld = this.#waits.get(poller.runId) === 'held'
+      && this.options.clock.now() - askedAt >= HELD_MS;
+    return isHeld ? 0 : super.restMs(poller, askedAt, answer);
+  }
+
+  /** A wait may outlive its run here: of that nothing is kept. */
+  #note(runId: string, what: 'held' | 'failed' | undefined): void {
+    if (this.#waits.has(runId)) this.#waits.set(runId, what);
   }
 
   /** From now on its end is not to be missed. */
   override onStarted(poller: Poller): void {
     this.#live.add(poller);
+    this.#waits.set(poller.runId, undefined);
     poller.poke();
   }
 
   override onEnded(poller: Poller): void {
     this.#live.delete(poller);
-    this.#failed.delete(poller.runId);
+    this.#waits.delete(poller.runId);
   }
 
   /** Is it the run that is missing, or the route? */

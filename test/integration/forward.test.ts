@@ -14,7 +14,7 @@ import type { Overrides, StartGateway, TestGateway } from '../support/gateway.ts
 import { openRaw, rawRequest } from '../support/raw-client.ts';
 import { OK, startRecording } from '../support/recording-upstream.ts';
 import type { RecordingUpstream } from '../support/recording-upstream.ts';
-import { refused, state } from '../support/upstream.ts';
+import { hang, raw, refused, state } from '../support/upstream.ts';
 import { until, within } from '../support/wait.ts';
 
 interface Pair {
@@ -248,6 +248,31 @@ for (const [name, start] of STARTERS) {
 }
 
 describe('passing on within limits', () => {
+  it('its answers are for the pages that are let in, whatever upstream says of that', async (t) => {
+    const gateway = await startGateway({ forward: true, allowedOrigins: ['https://a.test'] });
+    t.after(() => gateway.stop());
+    const headers = { 'access-control-allow-origin': '*' };
+    gateway.upstream.run('/v1/things', raw('{}', { headers }));
+    for (const [origin, allowed] of [
+      ['https://a.test', 'https://a.test'], ['https://b.test', undefined],
+    ] as const) {
+      const answered = await gateway.call('GET', '/v1/things',
+        { 'x-api-key': KEY, origin });
+      const told = answered.headers['access-control-allow-origin'];
+      assert.deepEqual([answered.status, told], [200, allowed]);
+    }
+  });
+
+  it('a connection on which more than a few requests wait is closed', async (t) => {
+    const gateway = await startGateway({ forward: true });
+    t.after(() => gateway.stop());
+    gateway.upstream.run('/v1/slow', hang());
+    const head = `GET /v1/slow HTTP/1.1\r\nhost: x\r\nx-api-key: ${KEY}\r\n\r\n`;
+    const client = openRaw(gateway.port, head.repeat(17));
+    assert.notEqual(await within(20_000, 'its end', client.closed), 'open');
+    assert.ok(gateway.upstream.count('/v1/slow') <= 1);
+  });
+
   for (const [name, start] of STARTERS) {
     it(`it takes its place in the one budget: ${name}`, async (t) => {
       const gateway = await start({ forward: true, upstreamRate: { requests: 2, perMs: 60_000 } });

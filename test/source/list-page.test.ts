@@ -30,7 +30,9 @@ describe('a page of the list', () => {
   });
 
   it('knows the next one by whatever the list goes by', () => {
-    assert.equal(nextOf({ nextCursor: 'a b&c' }), 'cursor=a%20b%26c');
+    assert.equal(nextOf({ nextCursor: 'a b&c' }), 'cursor=a+b%26c');
+    // Half of a pair of surrogates, which once ended the process.
+    assert.equal(nextOf({ nextCursor: '\ud800' }), 'cursor=%EF%BF%BD');
     assert.equal(nextOf({ next_cursor: 'x' }), 'cursor=x');
     assert.equal(nextOf({ page: 1, totalPages: 2 }), 'page=2');
     assert.equal(nextOf({ page: 3, hasMore: true }), 'page=4');

@@ -123,6 +123,17 @@ describe('a wait that fails', () => {
     assert.equal(lab.upstream.asked[2]?.suffix, '');
     assert.equal(lab.clock.pending, 0);
   });
+
+  it('is followed by a rest after that look, however slow its answer was', async () => {
+    const lab = new SourceLab({ driver: (options) => new WaitDriver(options) });
+    await lab.join(A, step(0));
+    await lab.poll(refuses(500));
+    lab.toPoll();
+    lab.clock.advance(1_500);
+    await lab.last.answer(step(1));
+    assert.ok((lab.clock.nextInMs ?? 0) >= 1_000, `${lab.clock.nextInMs} ms`);
+    lab.source.close();
+  });
 });
 
 const step = (n: number) => says('running', { step: n });
