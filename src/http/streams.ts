@@ -74,9 +74,13 @@ export class Streams {
     const lastEventId = lastEventIdOf(request, route.query);
     const asks = runIds.map((runId, i) => ({ runId, key: keys[i] as ApiKey }));
     this.#streaming.add(request.socket);
-    const isOpen = await (route.kind === 'stream'
-      ? this.#join(exchange, asks, lastEventId) : this.#joinAll(exchange, asks, lastEventId));
-    if (!isOpen) this.#streaming.delete(request.socket);
+    let isOpen = false;
+    try {
+      isOpen = await (route.kind === 'stream'
+        ? this.#join(exchange, asks, lastEventId) : this.#joinAll(exchange, asks, lastEventId));
+    } finally {
+      if (!isOpen) this.#streaming.delete(request.socket);
+    }
     return undefined;
   }
 

@@ -143,7 +143,8 @@ export class Strand implements Follower, Sleeper {
   }
 
   #await(answer: Promise<Admission>): void {
-    void answer.then((admission) => this.#take(admission));
+    // An embedder's own source may throw: then it is asked again.
+    answer.then((admission) => this.#take(admission)).catch(() => this.#wait(undefined));
   }
 
   #take(admission: Admission): void {

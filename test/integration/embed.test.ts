@@ -264,6 +264,27 @@ function sourceTests(): void {
     assert.equal(gateway.stats().runs, 1);
   });
 
+  it('may throw or reject: its client is told so, others are served, and it closes', async (t) => {
+    const source = new PushedRuns(at('running'));
+    const { admit } = PushedRuns.prototype;
+    source.admit = (runId, key) => {
+      if (runId === 'throws') throw new Error('scripted');
+      if (runId === 'rejects') return Promise.reject(new Error('scripted'));
+      return admit.call(source, runId, key);
+    };
+    const gateway = createGateway({ ...SHORT, source });
+    const { url } = await gateway.listen();
+    t.after(() => gateway.close());
+    for (const runId of ['throws', 'rejects']) {
+      const { headers } = (await join(t, url, runId)).response;
+      assert.equal(headers['x-runcast-refused'], '500 INTERNAL_ERROR');
+    }
+    const stream = await join(t, url, 'r1');
+    await stream.next('progress');
+    await gateway.close();
+    assert.equal(await stream.ended, 'end');
+  });
+
   it('has nobody to take what is pushed, and says so', async (t) => {
     const source = new PushedRuns(at('running'));
     const publishKeys = ['pub_1'];
