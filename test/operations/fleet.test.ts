@@ -23,8 +23,9 @@ import { Cli } from '../support/cli.ts';
 import { testFile } from '../support/files.ts';
 import { startProgram } from '../support/processes.ts';
 import type { Program } from '../support/processes.ts';
+import { Signer, jwksFile } from '../support/signing.ts';
 import { openStream } from '../support/sse-client.ts';
-import { startUpstream, state } from '../support/upstream.ts';
+import { execution, startUpstream, state } from '../support/upstream.ts';
 import type { Upstream } from '../support/upstream.ts';
 import { until, within } from '../support/wait.ts';
 
@@ -35,7 +36,11 @@ const WATCHERS = 2;
 const POLL_MS = 200;
 const WINDOW_MS = 2_000;
 const KEY = 'lma_a';
-const FLAGS = ['--poll-interval', `${POLL_MS}ms`, '--ping-interval', '1s', '--drain-timeout', '1s'];
+const SIGNER = new Signer();
+const FLAGS = ['--poll-interval', `${POLL_MS}ms`, '--ping-interval', '1s', '--drain-timeout', '1s',
+  '--webhook-jwks', jwksFile(SIGNER)];
+/** As many that a hash which ignores the run is right about all of them once in 729 times. */
+const PUSHED = Array.from({ length: 6 }, (_, i) => `pushed-${i}`);
 
 type Environment = Readonly<Record<string, string>>;
 
@@ -163,17 +168,9 @@ async function fleetTest(t: TestContext, proxy: Proxy): Promise<void> {
   const origin = await startProxy(t, proxy, replicas.map(({ port }) => port));
   const fleet = new Fleet(t, upstream, replicas, origin);
   await fleet.toStep(1);
-
-  // One poller for each run in the fleet, whoever watches, and the runs are spread.
-  const before = RUNS.map((runId) => upstream.count(runId));
-  await pause(WINDOW_MS);
-  for (const [i, runId] of RUNS.entries()) {
-    const polls = upstream.count(runId) - (before[i] ?? 0);
-    assert.ok(polls >= 3 && polls <= WINDOW_MS / POLL_MS + 2, `${runId}: ${polls} polls`);
-  }
-  const runs = await Promise.all(replicas.map(async (each) => (await each.stats()).runs));
-  assert.equal(runs.reduce((sum, each) => sum + each, 0), RUNS.length);
-  assert.ok(runs.every((each) => each > 0), `runs of the replicas: ${runs.join()}`);
+  const { waits } = await lookAndWait(origin);
+  await assertOnePoller(fleet);
+  await assertPushed(fleet, origin);
 
   // Without one of them what its runs do is told by the others, then it is back.
   await fleet.replace(0, 'SIGKILL', 2);
@@ -182,7 +179,7 @@ async function fleetTest(t: TestContext, proxy: Proxy): Promise<void> {
   // Whoever comes to another replica with its id is not sent what it has.
   const [runId = ''] = RUNS;
   const { id = '' } = fleet.watchers[0]?.events.at(-1) ?? {};
-  const stream = await openStream(`${origin}/v1/runs/${runId}/stream`, {
+  const stream = await openStream(urlOf(origin, runId), {
     headers: { 'x-api-key': KEY, 'last-event-id': id },
   });
   assert.equal((await stream.next(() => true)).event, 'ping');
@@ -202,6 +199,73 @@ async function fleetTest(t: TestContext, proxy: Proxy): Promise<void> {
     const ids = events.map((event) => event.id);
     assert.equal(new Set(ids).size, ids.length, 'each state once');
   }
+  await within(MS, 'answers to all waits', waits);
+  await assertToldToComeBack(fleet, origin, id);
+}
+
+const urlOf = (origin: string, runId: string): string => `${origin}/v1/runs/${runId}/stream`;
+
+/** The other ways to ask for a run. The waits go on; whatever they are told ends them. */
+async function lookAndWait(origin: string): Promise<{ readonly waits: Promise<unknown> }> {
+  const headers = { 'x-api-key': KEY };
+  const waits = RUNS.map((runId) => fetch(`${origin}/v1/runs/${runId}/wait?timeout=120`, { headers })
+    .then((response) => response.text()));
+  for (const runId of RUNS) {
+    const look = await fetch(`${origin}/v1/runs/${runId}?of=it`, { headers });
+    assert.equal(look.status, 200, await look.text());
+  }
+  return { waits: Promise.allSettled(waits) };
+}
+
+/** One poller for each run in the fleet, whoever asks and however, and the runs are spread. */
+async function assertOnePoller({ upstream, replicas }: Fleet): Promise<void> {
+  const before = RUNS.map((runId) => upstream.count(runId));
+  await pause(WINDOW_MS);
+  for (const [i, runId] of RUNS.entries()) {
+    const polls = upstream.count(runId) - (before[i] ?? 0);
+    assert.ok(polls >= 3 && polls <= WINDOW_MS / POLL_MS + 2, `${runId}: ${polls} polls`);
+  }
+  const runs = await Promise.all(replicas.map(async (each) => (await each.stats()).runs));
+  assert.equal(runs.reduce((sum, each) => sum + each, 0), RUNS.length);
+  assert.ok(runs.every((each) => each > 0), `runs of the replicas: ${runs.join()}`);
+}
+
+/** Polls never tell of these ends: only the replica that has the streams can do so. */
+async function assertPushed({ upstream }: Fleet, origin: string): Promise<void> {
+  for (const runId of PUSHED) {
+    upstream.run(runId, state('running'));
+    const stream = await openStream(urlOf(origin, runId), { headers: { 'x-api-key': KEY } });
+    await stream.next('progress');
+    const { headers, body } = SIGNER.deliver(execution(runId, 'completed'));
+    const response = await fetch(`${origin}/v1/webhooks/runs`, {
+      method: 'POST', headers, body: new Uint8Array(body),
+    });
+    assert.equal(response.status, 200, await response.text());
+    await stream.next('complete');
+    assert.equal(await stream.ended, 'end');
+  }
+}
+
+/** An EventSource would never come back from the status that anybody else gets. */
+async function assertToldToComeBack(fleet: Fleet, origin: string, id: string): Promise<void> {
+  for (const { cli } of fleet.replicas) cli.kill('SIGKILL');
+  const [runId = ''] = RUNS;
+  const headers = { 'x-api-key': KEY, 'last-event-id': id };
+  await until('nobody answers', async () =>
+    (await fetch(urlOf(origin, runId), { headers })).status === 503, MS);
+  let stream = await openStream(urlOf(origin, runId), { headers });
+  // The proxy may be about to notice.
+  await until('a stream all the same', async () => {
+    if (stream.response.status !== 503) return true;
+    stream.destroy();
+    stream = await openStream(urlOf(origin, runId), { headers });
+    return false;
+  }, MS);
+  const told = await stream.next('ping');
+  assert.equal(told.id, id);
+  assert.ok(told.retry !== undefined && told.retry >= 2_000 && told.retry <= 5_000);
+  assert.equal(await stream.ended, 'end');
+  assert.deepEqual([stream.response.status, stream.events.length], [200, 1]);
 }
 
 function isMissing({ program }: Proxy): string | false {

@@ -47,8 +47,8 @@ describe('the Kubernetes manifests', () => {
     const names = OPTIONS.map(({ flag }) => `RUNCAST_${flag.toUpperCase().replaceAll('-', '_')}`);
     assert.deepEqual([...env.keys()].filter((name) => !names.includes(name)), []);
     const drainS = Number(/^(\d+)s$/.exec(env.get('RUNCAST_DRAIN_TIMEOUT') ?? '')?.[1]);
-    const [preStopMs] = /\d{4}/.exec(JSON.stringify(container.lifecycle.preStop)) ?? [];
-    assert.ok(pod.terminationGracePeriodSeconds > drainS + Number(preStopMs) / 1000 + 5);
+    const { seconds } = container.lifecycle.preStop.sleep;
+    assert.ok(pod.terminationGracePeriodSeconds > drainS + Number(seconds) + 5);
     assert.equal(container.securityContext.readOnlyRootFilesystem, true);
     assert.match(JSON.stringify(all[3]), /"name":"runcast_streams"/);
     return undefined;
@@ -75,6 +75,18 @@ describe('the systemd unit', () => {
       assert.deepEqual(lines, [], stderr);
     }
     return undefined;
+  });
+});
+
+describe('the proxies', () => {
+  it('let a wait take the two minutes that it may', async () => {
+    for (const [name, regex] of [
+      ['haproxy.cfg', /set-timeout server (\d+)s if \{ path_end \/wait \}/],
+      ['nginx.conf', /location ~ \S+\/wait\$ \{[^}]*proxy_read_timeout (\d+)s;/],
+    ] as const) {
+      const [, seconds] = regex.exec(await readFile(path(name), 'utf8')) ?? [];
+      assert.ok(Number(seconds) > 120, `${name}: ${seconds} s`);
+    }
   });
 });
 
