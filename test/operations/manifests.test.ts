@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 
@@ -34,7 +36,10 @@ async function manifests(): Promise<Manifest[] | undefined> {
 describe('the Kubernetes manifests', () => {
   it('name paths, times and options that there are', async (t) => {
     const all = await manifests();
-    if (all === undefined) return t.skip('no YAML parser here (apt-get install python3-yaml)');
+    if (all === undefined) {
+      assert.equal(process.env['CI'], undefined, 'CI has a YAML parser');
+      return t.skip('no YAML parser here (apt-get install python3-yaml)');
+    }
     assert.deepEqual(all.map(({ kind }) => kind),
       ['Deployment', 'Service', 'PodDisruptionBudget', 'HorizontalPodAutoscaler']);
     const text = JSON.stringify(all[0]?.spec);
@@ -50,7 +55,19 @@ describe('the Kubernetes manifests', () => {
     const { seconds } = container.lifecycle.preStop.sleep;
     assert.ok(pod.terminationGracePeriodSeconds > drainS + Number(seconds) + 5);
     assert.equal(container.securityContext.readOnlyRootFilesystem, true);
-    assert.match(JSON.stringify(all[3]), /"name":"runcast_streams"/);
+    assert.equal(pod.enableServiceLinks, false);
+    assert.ok(env.get('RUNCAST_TICKET_SECRET') === undefined && env.has('RUNCAST_TICKET_SECRET'),
+      'all replicas open each other\'s tickets, and no secret stands here');
+    const [, service, budget, scaler] = all.map(({ spec }) => JSON.parse(JSON.stringify(spec)));
+    assert.equal(service.clusterIP, 'None', 'what hashes has to see the pods');
+    const { app } = JSON.parse(text).template.metadata.labels;
+    for (const { app: selected } of [service.selector, budget.selector.matchLabels]) {
+      assert.equal(selected, app);
+    }
+    assert.equal(budget.maxUnavailable, 1);
+    assert.equal(scaler.scaleTargetRef.name, 'runcast');
+    assert.deepEqual(scaler.metrics.map(({ pods }: { pods: { metric: { name: string } } }) =>
+      pods.metric.name), ['runcast_streams']);
     return undefined;
   });
 });
@@ -59,24 +76,34 @@ describe('the systemd unit', () => {
   it('is one that systemd takes', async (t) => {
     const text = await readFile(path('runcast.service'), 'utf8');
     assert.match(text, /^ExecStart=\/usr\/bin\/node \/opt\/runcast\/dist\/cli\.js serve$/m);
-    try {
-      const verify = ['verify', '--man=no', path('runcast.service')];
-      const { stderr } = await run('systemd-analyze', verify);
-      const lines = stderr.split('\n').filter((line) => line.includes('runcast.service'));
-      assert.deepEqual(lines, []);
-    } catch (error) {
-      const { code, stderr = '' } = error as { code?: unknown; stderr?: string };
-      if (code === 'ENOENT' && process.env['CI'] === undefined) {
-        return t.skip('no systemd-analyze here');
-      }
-      // What the unit is to start is not installed here; all else must be right.
-      const lines = stderr.split('\n').filter((line) => line.includes('runcast')
-        && !/is not executable: No such file/.test(line));
-      assert.deepEqual(lines, [], stderr);
+    const complaints = await verified(text);
+    if (complaints === undefined) {
+      assert.equal(process.env['CI'], undefined, 'CI has systemd-analyze');
+      return t.skip('no systemd-analyze here');
     }
+    assert.deepEqual(complaints, []);
+    const worse = await verified(text.replace('KillMode=mixed', 'KillMode=gently\nKilMode=mixed'));
+    assert.equal(worse?.length, 2, 'it would complain');
     return undefined;
   });
 });
+
+/** What systemd has against a unit, but that the program is not installed here. */
+async function verified(text: string): Promise<string[] | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'runcast-unit-'));
+  try {
+    const file = join(folder, 'runcast.service');
+    await writeFile(file, text);
+    const told = await run('systemd-analyze', ['verify', '--man=no', file])
+      .catch((error: unknown) => error as { readonly code: unknown; readonly stderr: string });
+    if ('code' in told && told.code === 'ENOENT') return undefined;
+    const { stderr } = told;
+    return stderr.split('\n').filter((line) => line.includes('runcast.service')
+      && !/is not executable: No such file/.test(line));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
 
 describe('the proxies', () => {
   it('let a wait take the two minutes that it may', async () => {
