@@ -208,8 +208,8 @@ const urlOf = (origin: string, runId: string): string => `${origin}/v1/runs/${ru
 /** The other ways to ask for a run. The waits go on; whatever they are told ends them. */
 async function lookAndWait(origin: string): Promise<{ readonly waits: Promise<unknown> }> {
   const headers = { 'x-api-key': KEY };
-  const waits = RUNS.map((runId) => fetch(`${origin}/v1/runs/${runId}/wait?timeout=120`, { headers })
-    .then((response) => response.text()));
+  const waits = RUNS.map(async (runId) =>
+    (await fetch(`${origin}/v1/runs/${runId}/wait?timeout=120`, { headers })).text());
   for (const runId of RUNS) {
     const look = await fetch(`${origin}/v1/runs/${runId}?of=it`, { headers });
     assert.equal(look.status, 200, await look.text());

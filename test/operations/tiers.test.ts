@@ -73,7 +73,8 @@ describe('tiers for a run with a million watchers', () => {
     });
     const readme = (await readFile(testFile('../README.md'), 'utf8')).replace(/\s+/g, ' ');
     for (const said of [
-      `${load.leaves} leaves`, `the root sends ${load.leaves} streams`, '37,037', '0.37 s of one core',
+      `${load.leaves} leaves`, `the root sends ${load.leaves} streams`,
+      '37,037', '0.37 s of one core',
       `${load.upstreamPerMinute} requests a minute`, `${load.joinsPerSecond} joins a second`,
       '2,469 pings',
     ]) assert.ok(readme.includes(said), `the README does not say "${said}"`);
@@ -90,7 +91,8 @@ describe('tiers for a run with a million watchers', () => {
       startLeaf(t, upstream, root)));
     const streams: SseStream[] = [];
     for (let i = 0; i < WATCHERS; i += LEAVES) {
-      streams.push(...await Promise.all(leaves.slice(0, WATCHERS - i).map((leaf) => leaf.join(RUN))));
+      const next = leaves.slice(0, WATCHERS - i);
+      streams.push(...await Promise.all(next.map((leaf) => leaf.join(RUN))));
     }
     for (const stream of streams) await stream.next('progress', MS);
     await until('one stream to each leaf', async () => (await root.stats()).streams === LEAVES, MS);
