@@ -13,7 +13,8 @@ work=$(mktemp -d)
 pid=
 # Its own processes by their ids, its own folder; a mount that is left would empty the store.
 finish() {
-  if [ -n "$pid" ]; then kill -KILL "$pid" 2> /dev/null || true; fi
+  # Its child too: a process that has changed its user no longer dies with its parent.
+  if [ -n "$pid" ]; then kill -KILL $(pgrep -P "$pid") "$pid" 2> /dev/null || true; fi
   bh umount --all > /dev/null 2>&1 || true
   rm -rf "$work"
 }
