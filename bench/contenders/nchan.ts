@@ -6,10 +6,9 @@
 
 import { existsSync } from 'node:fs';
 import { mkdtemp, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { freePort } from '../../test/support/ports.ts';
 import { startChild } from '../support/child.ts';
 import type { Child } from '../support/child.ts';
 import type { Contender, Running, Workload } from '../support/contender.ts';
@@ -114,13 +113,4 @@ function findModule(): string | undefined {
 function descriptorLimit(): number {
   const limit = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }));
   return Math.min(Number.isNaN(limit) ? 1_000_000 : limit, 1_000_000);
-}
-
-/** nginx cannot say which port it took. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -17,6 +17,7 @@ import { pictureOf } from '../../src/client/picture.ts';
 import { startNode } from '../support/cli.ts';
 import type { Cli } from '../support/cli.ts';
 import { startGateway, useGateway } from '../support/gateway.ts';
+import { isInCi } from '../support/programs.ts';
 import { publicClients } from '../support/public-clients.ts';
 import { state } from '../support/upstream.ts';
 import { within } from '../support/wait.ts';
@@ -106,7 +107,7 @@ describe('README', () => {
     try {
       await promisify(execFile)('npm', install, { timeout: 120_000, cwd: dir });
     } catch (error) {
-      if (process.env['CI'] !== undefined) throw error;
+      if (isInCi) throw error;
       return t.skip(NO_REGISTRY);
     }
     // npm takes away what it does not know.

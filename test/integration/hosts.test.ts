@@ -10,7 +10,8 @@ import type { TestContext } from 'node:test';
 
 import { startNode } from '../support/cli.ts';
 import { assertEnded, assertRetry } from '../support/gateway.ts';
-import { installed, programOf, snippet } from '../support/readme-programs.ts';
+import { installed } from '../support/packages.ts';
+import { programOf, snippet } from '../support/readme-programs.ts';
 import { openStream } from '../support/sse-client.ts';
 import { startUpstream, state } from '../support/upstream.ts';
 import type { Upstream } from '../support/upstream.ts';

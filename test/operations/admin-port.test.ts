@@ -9,20 +9,12 @@ import { describe, it } from 'node:test';
 import { createGateway } from '../../src/index.ts';
 import { STARTERS, gatewayFor } from '../support/gateway.ts';
 import type { StartGateway } from '../support/gateway.ts';
+import { freePort } from '../support/ports.ts';
 import { ask } from '../support/processes.ts';
 import { startUpstream, state } from '../support/upstream.ts';
 import { until } from '../support/wait.ts';
 
 const PATHS = ['/livez', '/readyz', '/healthz', '/metrics'];
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 function portTests(start: StartGateway): void {
   it('has all of them there, and none on the main port', async (t) => {

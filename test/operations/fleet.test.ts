@@ -7,12 +7,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { setMaxListeners } from 'node:events';
-import { accessSync, constants } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -21,8 +18,10 @@ import { watchRun } from '../../src/client/index.ts';
 import type { RunEvent } from '../../src/client/index.ts';
 import { Cli } from '../support/cli.ts';
 import { testFile } from '../support/files.ts';
+import { freePort } from '../support/ports.ts';
 import { startProgram } from '../support/processes.ts';
 import type { Program } from '../support/processes.ts';
+import { pathOf, without } from '../support/programs.ts';
 import { Signer, jwksFile } from '../support/signing.ts';
 import { openStream } from '../support/sse-client.ts';
 import { execution, startUpstream, state } from '../support/upstream.ts';
@@ -69,14 +68,6 @@ const PROXIES: Readonly<Record<string, Proxy>> = {
   },
 };
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** The origin that clients know. */
 async function startProxy(t: TestContext, proxy: Proxy, ports: readonly number[]): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'runcast-fleet-'));
@@ -88,7 +79,8 @@ async function startProxy(t: TestContext, proxy: Proxy, ports: readonly number[]
   await writeFile(path, proxy.readsEnvironment ? text : substituted(text, values));
   const [program = '', ...args] = proxy.command(path, folder);
   const env = { ...process.env, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder, ...values };
-  const cli = new Cli(spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }));
+  const file = pathOf(program) ?? program;
+  const cli = new Cli(spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }));
   t.after(async () => {
     await cli.stop(5_000);
     await rm(folder, { recursive: true, force: true });
@@ -268,21 +260,10 @@ async function assertToldToComeBack(fleet: Fleet, origin: string, id: string): P
   assert.deepEqual([stream.response.status, stream.events.length], [200, 1]);
 }
 
-function isMissing({ program }: Proxy): string | false {
-  const isThere = (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  return isThere || process.env['CI'] !== undefined ? false : `no ${program} on the PATH`;
-}
-
 describe('a fleet of three replicas', { concurrency: true }, () => {
   for (const [name, proxy] of Object.entries(PROXIES)) {
+    const skip = without([proxy.program], proxy.program);
     it(`behind ${name} has one poller a run, and loses and repeats nothing`,
-      { skip: isMissing(proxy), timeout: 4 * MS }, (t) => fleetTest(t, proxy));
+      { skip, timeout: 4 * MS }, (t) => fleetTest(t, proxy));
   }
 });

@@ -6,20 +6,17 @@
  */
 
 import { spawn } from 'node:child_process';
-import { accessSync, constants, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { Cli } from './cli.ts';
+import { pathOf, without } from './programs.ts';
 import { within } from './wait.ts';
 
 /** Debian's packages are chromium and chromium-driver. */
 const CHROMIUM = pathOf('chromium');
 const DRIVER = pathOf('chromedriver');
-const MISSING = CHROMIUM !== undefined && DRIVER !== undefined
-  ? undefined
-  : `no ${CHROMIUM === undefined ? 'chromium' : 'chromedriver'} on the PATH (apt-get install `
-    + 'chromium chromium-driver)';
 
 /** A cold start on a busy machine. */
 const START_MS = 60_000;
@@ -39,12 +36,13 @@ const FLAGS = [
  * Why tests that need a browser are skipped here, for `{ skip: noBrowser }`. False where there is
  * one, and in CI, which must have one: there {@link startBrowser} fails with the reason.
  */
-export const noBrowser: string | false =
-  MISSING !== undefined && process.env['CI'] !== 'true' ? MISSING : false;
+export const noBrowser = without(['chromium', 'chromedriver'], 'chromium chromium-driver');
 
 /** With an empty page. Whoever starts one calls `quit`. */
 export async function startBrowser(): Promise<Browser> {
-  if (CHROMIUM === undefined || DRIVER === undefined) throw new Error(MISSING);
+  if (CHROMIUM === undefined || DRIVER === undefined) {
+    throw new Error('no chromium or no chromedriver here');
+  }
   const folder = await mkdtemp(join(tmpdir(), 'runcast-browser-'));
   const removeNow = (): void => rmSync(folder, { recursive: true, force: true });
   process.once('exit', removeNow);
@@ -202,17 +200,4 @@ function start(folder: string, file: string, args: readonly string[]): Cli {
   const places = { HOME: folder, TMPDIR: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder };
   const env = { ...process.env, ...places };
   return new Cli(spawn(file, args, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] }));
-}
-
-/** Of a program on the PATH. */
-function pathOf(name: string): string | undefined {
-  const paths = (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name));
-  return paths.find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }

@@ -23,7 +23,7 @@ export interface ProgramOptions {
   readonly flags?: readonly string[];
   /** One that is running already, and that its starter closes. */
   readonly upstream?: Upstream;
-  /** Default: any. */
+  /** Default: one that is free. */
   readonly port?: number;
   readonly openFiles?: number;
 }

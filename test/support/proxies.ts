@@ -4,31 +4,28 @@
  */
 
 import { spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Cli } from './cli.ts';
+import { freePort } from './ports.ts';
+import { pathOf, without } from './programs.ts';
 import { until } from './wait.ts';
 
-const PATHS = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
 const NGINX = pathOf('nginx');
 const HAPROXY = pathOf('haproxy');
 
 /** Why its tests are skipped; false where it is there, and in CI, which must have it. */
-export const noNginx: string | false = missing('nginx', NGINX, 'nginx-light');
+export const noNginx = without(['nginx'], 'nginx-light');
 /** The same. */
-export const noHaproxy: string | false = missing('haproxy', HAPROXY, 'haproxy');
+export const noHaproxy = without(['haproxy'], 'haproxy');
 
 /** nginx with these directives in its `location /`; the origin of it. */
 export async function startNginx(
   t: TestContext, upstreamPort: number, directives: string,
 ): Promise<string> {
-  if (NGINX === undefined) throw new Error(`${noNginx || 'no nginx'}`);
+  if (NGINX === undefined) throw new Error('no nginx');
   const folder = await folderFor(t);
   const port = await freePort();
   const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
@@ -51,7 +48,7 @@ export async function startNginx(
 export async function startHaproxy(
   t: TestContext, upstreamPort: number, defaults: string, backend: string,
 ): Promise<string> {
-  if (HAPROXY === undefined) throw new Error(`${noHaproxy || 'no haproxy'}`);
+  if (HAPROXY === undefined) throw new Error('no haproxy');
   const folder = await folderFor(t);
   const port = await freePort();
   await writeFile(join(folder, 'haproxy.cfg'), `
@@ -78,16 +75,6 @@ async function folderFor(t: TestContext): Promise<string> {
   return folder;
 }
 
-/** Nobody listens there now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 async function started(
   t: TestContext, name: string, file: string, args: readonly string[], port: number,
 ): Promise<string> {
@@ -101,21 +88,4 @@ async function started(
     return fetch(`${origin}/livez`).then(({ ok }) => ok, () => false);
   });
   return origin;
-}
-
-function missing(name: string, path: string | undefined, debian: string): string | false {
-  if (path !== undefined || process.env['CI'] === 'true') return false;
-  return `no ${name} (apt-get install ${debian})`;
-}
-
-/** Of a program; Debian keeps daemons where a user's PATH does not look. */
-function pathOf(name: string): string | undefined {
-  return PATHS.map((folder) => join(folder, name)).find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }

@@ -1,13 +1,11 @@
 /** The README's snippets, as programs: what it shows is what is run. */
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { promisify } from 'node:util';
 
 const LIBRARY = new URL(`../../src/index${extname(import.meta.url)}`, import.meta.url).href;
 
@@ -45,25 +43,4 @@ export async function programOf(
   const path = join(folder, `program-${Math.random().toString(36).slice(2)}.mjs`);
   await writeFile(path, program);
   return pathToFileURL(path);
-}
-
-/** A folder with these packages from npm; undefined, with the reason printed, without any. */
-export async function installed(...packages: string[]): Promise<string | undefined> {
-  const folder = await mkdtemp(join(tmpdir(), 'runcast-hosts-'));
-  const env = { ...process.env };
-  delete env['NODE_V8_COVERAGE'];
-  try {
-    await promisify(execFile)('npm', [
-      'install', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error',
-      '--fetch-retries=1', '--fetch-timeout=20000', '--prefix', folder, ...packages,
-    ], { cwd: folder, env, timeout: 120_000 });
-    return folder;
-  } catch (error) {
-    await rm(folder, { recursive: true, force: true });
-    const reason = (error as { stderr?: string }).stderr || String(error);
-    console.log(`${packages.join(', ')} cannot be installed: ${reason.slice(0, 300)}`);
-    // A gate that skips what it is there for is none.
-    if (process.env['CI'] !== undefined) throw error;
-    return undefined;
-  }
 }

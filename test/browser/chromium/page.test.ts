@@ -5,18 +5,16 @@
  */
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { promisify } from 'node:util';
 
 import { noBrowser, startBrowser } from '../../support/browser.ts';
 import type { Browser } from '../../support/browser.ts';
 import { startCli } from '../../support/cli.ts';
 import type { Cli } from '../../support/cli.ts';
+import { installed } from '../../support/packages.ts';
 import { refused, startUpstream, state } from '../../support/upstream.ts';
 import type { Upstream } from '../../support/upstream.ts';
 import { until } from '../../support/wait.ts';
@@ -305,16 +303,10 @@ async function ticket(url: string, runId: string): Promise<string> {
 
 /** From npm, into a folder that is gone afterwards; undefined, with the reason, without any. */
 async function axeSource(): Promise<string | undefined> {
-  const folder = await mkdtemp(join(tmpdir(), 'runcast-axe-'));
+  const folder = await installed('axe-core@4');
+  if (folder === undefined) return undefined;
   try {
-    await promisify(execFile)('npm', [
-      'install', '--no-audit', '--no-fund', '--ignore-scripts', '--prefix', folder, 'axe-core@4',
-    ], { cwd: folder, timeout: 120_000 });
     return await readFile(join(folder, 'node_modules/axe-core/axe.min.js'), 'utf8');
-  } catch (error) {
-    console.log(`axe-core cannot be installed: ${String(error).slice(0, 300)}`);
-    if (process.env['CI'] !== undefined) throw error;
-    return undefined;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
