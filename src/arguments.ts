@@ -8,8 +8,8 @@ import { parseArgs } from 'node:util';
 import type { WatchSettings } from './client/watch-command.ts';
 import { GatewayError } from './core/errors.ts';
 import { printed } from './core/printed.ts';
-import { parseDoctor } from './doctor/arguments.ts';
-import type { DoctorCommand } from './doctor/arguments.ts';
+import { parseDoctor } from './doctor-arguments.ts';
+import type { DoctorCommand } from './doctor-arguments.ts';
 import { parseHealth } from './health-arguments.ts';
 import type { HealthCommand } from './health-arguments.ts';
 import { OPTIONS, settle } from './options.ts';
@@ -34,7 +34,7 @@ const COMMANDS = ['serve', 'watch'];
 export function parseCommand(args: readonly string[], env: Environment): Command {
   if (args[0] === 'doctor') return parseDoctor(args.slice(1));
   if (args[0] === 'health' && !args.includes('--help')) return parseHealth(args.slice(1), env);
-  let problems: string[] = [];
+  const problems: string[] = [];
   // Not strict: its first mistake would be the only one reported.
   const { tokens } = parseArgs({
     args: withoutValueless(args, problems),
@@ -60,8 +60,11 @@ export function parseCommand(args: readonly string[], env: Environment): Command
     return isBehindStray && !COMMANDS.includes(token.value) ? [] : [token.value];
   });
   if (command === 'watch') {
-    const settings = parseWatch(args, env, problems = []);
-    return problems.length === 0 ? { kind: 'watch', settings } : { kind: 'mistaken', problems };
+    // Its options are others, so what is found wrong here is not wrong there.
+    const mistakes: string[] = [];
+    const settings = parseWatch(args, env, mistakes);
+    return mistakes.length === 0
+      ? { kind: 'watch', settings } : { kind: 'mistaken', problems: mistakes };
   }
   if (command === undefined || !COMMANDS.includes(command)) {
     const got = command === undefined ? 'nothing' : printed(command);

@@ -15,7 +15,7 @@ import { stderrLogger } from './cluster/stderr-log.ts';
 import { systemClock } from './core/clock.ts';
 import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
-import type { DoctorCommand } from './doctor/arguments.ts';
+import type { DoctorCommand } from './doctor-arguments.ts';
 import type { DemoApi } from './demo/run-api.ts';
 import { ComposedGateway, MAX_FORWARDS, machineParts } from './gateway.ts';
 import type { Gateway } from './gateway.ts';

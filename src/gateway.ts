@@ -83,7 +83,7 @@ export interface Parts {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly machine: Machine;
-  /** Client connections that this process can afford. Default: any number. */
+  /** Client connections that this process can afford. Default: not bounded. */
   readonly maxSockets?: number;
   /** Hears when these are nearly used up, and when they no longer are. */
   readonly onRoom?: (hasRoom: boolean) => void;

@@ -5,8 +5,8 @@
 
 import { GatewayError } from './core/errors.ts';
 import { LOG_LEVELS } from './core/log.ts';
-import { printed } from './core/printed.ts';
 import type { LogLevel, Logger } from './core/log.ts';
+import { printed } from './core/printed.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
   duration, integer, jwks, list, memberNames, onOff, oneOf, orWord, origin, origins, rate, secret,
@@ -24,7 +24,7 @@ export interface Settings {
   /** Origin of the run API, with an optional base path. */
   readonly upstream: string | undefined;
   readonly host: string;
-  /** 0: any free port. */
+  /** 0: one that is free, which the system picks. */
   readonly port: number;
   /** Port for probes and metrics, which are then not on the main one. Only with `listen()`. */
   readonly adminPort: number | undefined;

@@ -3,9 +3,9 @@
 import { parseArgs } from 'node:util';
 
 import type { WatchSettings } from './client/watch-command.ts';
+import { RUN_ID } from './core/run-id.ts';
 import { duration, origin } from './option-kinds.ts';
 
-const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 const DEFAULT_URL = 'http://127.0.0.1:8080';
 const URL_KIND = origin();
 const PATIENCE = duration(1, 86_400_000);

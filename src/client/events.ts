@@ -40,6 +40,13 @@ export interface RunProgress {
   readonly [field: string]: unknown;
 }
 
+/** The run's outputs, whatever upstream put there. */
+export function outputsOf(state: RunState | undefined): readonly RunOutput[] {
+  const all: unknown = state?.outputs;
+  if (!Array.isArray(all)) return [];
+  return all.filter((each): each is RunOutput => typeof each === 'object' && each !== null);
+}
+
 interface Told<Type extends string> {
   readonly type: Type;
   /** The run's own `runId`; where it states none, the one that was asked for. */

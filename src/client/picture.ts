@@ -3,6 +3,7 @@
  * given. All of upstream's text goes through `harmless`.
  */
 
+import { outputsOf } from './events.ts';
 import type { RunOutput, RunState } from './events.ts';
 import { columnsOf, cutTo, fitTo, harmless } from './text.ts';
 
@@ -75,13 +76,6 @@ function within(
 /** How far the run is, 0 to 100, if it says so. */
 export function percentOf({ progress }: RunState): number | undefined {
   return percentIn(progress?.percentComplete);
-}
-
-/** The run's outputs, whatever upstream put there. */
-export function outputsOf({ outputs }: RunState): readonly RunOutput[] {
-  const all: unknown = outputs;
-  if (!Array.isArray(all)) return [];
-  return all.filter((each): each is RunOutput => typeof each === 'object' && each !== null);
 }
 
 /** What a node is called. */

@@ -4,8 +4,9 @@
  */
 
 import type { Clock, Timer } from '../core/clock.ts';
+import { outputsOf } from './events.ts';
 import type { RunEvent, RunState } from './events.ts';
-import { detailOf, labelOf, outputsOf, percentOf, pictureOf } from './picture.ts';
+import { detailOf, labelOf, percentOf, pictureOf } from './picture.ts';
 import { cutTo, harmless, harmlessJson } from './text.ts';
 
 /** A terminal, or whatever stdout and stderr are. */

@@ -18,8 +18,8 @@ const RETRY_MS = [2_000, 5_000] as const;
 /** A new try after one that failed, at the earliest. */
 const MIN_DELAY_MS = 250;
 /**
- * A `retry` above it is not obeyed: it is for those who come back after the end, and it stands
- * before the event that is the end, which may have been cut off.
+ * A `retry` above it is not obeyed: it is for those who come back after the end. In a stream of
+ * several runs it stands before the event that is the end, which may have been cut off.
  */
 const MAX_RETRY_MS = 3_600_000;
 

@@ -13,13 +13,13 @@ import { fileURLToPath } from 'node:url';
 
 import { systemClock } from '../core/clock.ts';
 import type { Timer } from '../core/clock.ts';
+import type { Toll } from '../core/forward.ts';
+import type { Intake } from '../core/intake.ts';
 import type { Logger } from '../core/log.ts';
+import type { Counts } from '../core/machine.ts';
 import { METRICS, mergeSamples, renderMetrics } from '../core/metrics.ts';
 import type { Metrics, Sample } from '../core/metrics.ts';
 import { machineParts } from '../gateway.ts';
-import type { Toll } from '../core/forward.ts';
-import type { Intake } from '../core/intake.ts';
-import type { Counts } from '../core/machine.ts';
 import type { Settings } from '../options.ts';
 import type { LimitedSource } from '../source/limited-source.ts';
 import { Doors } from './doors.ts';

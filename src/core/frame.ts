@@ -42,26 +42,6 @@ export class Frame extends Piece {
 /** A day: an EventSource that comes back after the end does so once, and then it gets a 204. */
 export const TERMINAL_RETRY_MS = 86_400_000;
 
-/** The id of an event that is sent before any state was. */
-export const NO_ID = 'none';
-
-/** In the id of a stream of several runs, the place of one that its key may not see. */
-export const REFUSED_ID = 'refused';
-
-/** Between the ids of several runs; in no id itself. */
-const ID_SEPARATOR = '.';
-
-/** The id of a stream of several runs: theirs, in the order of the request. */
-export function joinIds(ids: readonly string[]): string {
-  return ids.join(ID_SEPARATOR);
-}
-
-/** Where a client left off, by run. What does not fit `count` runs is no position at all. */
-export function splitId(id: string | undefined, count: number): string[] {
-  const ids = id?.split(ID_SEPARATOR) ?? [];
-  return ids.length === count ? ids : Array.from({ length: count }, () => NO_ID);
-}
-
 /** `progress`, `complete` or `error` with the whole state. */
 export function stateFrame(snapshot: Snapshot): Frame {
   const { terminal, id, data } = snapshot;

@@ -16,7 +16,7 @@ import { executionAt, placeholder, PLAN_DEFAULTS, summaryAt, type Run } from './
 
 const DEFAULTS = {
   ...PLAN_DEFAULTS,
-  /** On the loopback; 0: any free one. */
+  /** On 127.0.0.1; 0: one that is free, which the system picks. */
   port: 0,
   /** Key → the workspace it belongs to. */
   keys: { lma_demo: 'demo' } as Readonly<Record<string, string>>,

@@ -13,7 +13,7 @@ const REQUEST_HEADERS = [
   'last-event-id', 'x-request-id',
 ].join(', ');
 const RESPONSE_HEADERS = 'x-request-id, retry-after, x-runcast-refused, etag';
-/** As long as any browser remembers it. */
+/** Two hours: Chromium remembers what a preflight said for no longer. */
 const MAX_AGE_S = 7200;
 
 /** The origins that are let in. With none of them, no head is touched. */

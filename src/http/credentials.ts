@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http';
 
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
+import { valuesOf } from '../core/hop-headers.ts';
 import type { ApiKey } from '../core/run-source.ts';
 
 /** Longer keys are refused. */
@@ -15,7 +16,7 @@ const MAX_KEY_CHARS = 512;
  * `x-api-key` is no key, but meant for somebody on the way.
  */
 export function readKey(request: IncomingMessage, keyPrefix: string): ApiKey | Refusal {
-  const keys = valuesOf(request, 'x-api-key');
+  const keys = given(request, 'x-api-key');
   const tokens = bearerTokens(request);
   const header = keys.length > 0 ? 'x-api-key' : 'authorization';
   const [value, another] = keys.length > 0
@@ -30,7 +31,7 @@ export function readKey(request: IncomingMessage, keyPrefix: string): ApiKey | R
 
 /** Is there a key, good or bad? As above, a token without the prefix is for somebody else. */
 export function hasKey(request: IncomingMessage, keyPrefix: string): boolean {
-  return valuesOf(request, 'x-api-key').length > 0
+  return given(request, 'x-api-key').length > 0
     || bearerTokens(request).some((token) => token.startsWith(keyPrefix));
 }
 
@@ -42,15 +43,12 @@ export function ticketsOf({ url = '' }: IncomingMessage): string[] {
 
 /** Of `Authorization`, every `Bearer`. */
 export function bearerTokens(request: IncomingMessage): string[] {
-  return valuesOf(request, 'authorization').flatMap((value) => {
+  return given(request, 'authorization').flatMap((value) => {
     const [, token] = /^Bearer +(.*)$/i.exec(value) ?? [];
     return token ? [token] : [];
   });
 }
 
-/** Every non-empty value of a header: Node joins or drops repeated ones in `headers`. */
-function valuesOf({ rawHeaders }: IncomingMessage, name: string): string[] {
-  return rawHeaders.filter((value, i) => {
-    return i % 2 === 1 && value !== '' && rawHeaders[i - 1]?.toLowerCase() === name;
-  });
-}
+/** Those that are not empty. From the raw ones: Node joins or drops what is repeated. */
+const given = ({ rawHeaders }: IncomingMessage, name: string): string[] =>
+  valuesOf(rawHeaders, name).filter((value) => value !== '');

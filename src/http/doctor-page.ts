@@ -4,10 +4,9 @@
  */
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 
-/** Below the root of what was compiled; nothing else is served. */
-const SCRIPTS: readonly string[] = [
+/** What its document imports, and what that does. */
+export const DOCTOR_MODULES: readonly string[] = [
   'doctor/page.js', 'doctor/prober.js', 'doctor/probes.js', 'doctor/verdicts.js',
   'doctor/advice.js', 'doctor/report.js', 'core/clock.js', 'core/sse-parser.js',
 ];
@@ -56,9 +55,3 @@ export const DOCTOR_CSP = [
   `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
   'base-uri \'none\'', 'form-action \'none\'', 'frame-ancestors \'none\'',
 ].join('; ');
-
-/** A module of the page; undefined where there is none, as when nothing was compiled. */
-export async function doctorScript(name: string): Promise<string | undefined> {
-  if (!SCRIPTS.includes(name)) return undefined;
-  return readFile(new URL(`../${name}`, import.meta.url), 'utf8').catch(() => undefined);
-}

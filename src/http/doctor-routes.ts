@@ -1,10 +1,8 @@
 /** Paths and queries of the doctor into routes, as values. Pure. */
 
-import {
-  MAX_PROBE_SECONDS, MIN_GAP_MS, NONCE, PROBE_PATHS,
-} from '../doctor/probes.ts';
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
+import { MAX_PROBE_SECONDS, MIN_GAP_MS, NONCE, PROBE_PATHS } from '../doctor/probes.ts';
 
 /** What of the doctor a request is for. A nonce is null where there is none, or no proper one. */
 export type DoctorRoute =

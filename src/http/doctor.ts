@@ -12,10 +12,11 @@ import {
   MAX_PROBES, NONCE_HEADER, PROXY_HEADERS, WATCHED_HEADERS, probeHeaders,
 } from '../doctor/probes.ts';
 import type { Arrival, Facts, WatchedHeader } from '../doctor/probes.ts';
-import { DOCTOR_CSP, DOCTOR_HTML, doctorScript } from './doctor-page.ts';
+import { DOCTOR_CSP, DOCTOR_HTML, DOCTOR_MODULES } from './doctor-page.ts';
 import type { DoctorRoute } from './doctor-routes.ts';
 import type { Exchange } from './exchange.ts';
 import { acceptsGzip, hasBody, wantsEvents } from './headers.ts';
+import { moduleText } from './modules.ts';
 import { ProbeStream } from './probe-stream.ts';
 
 /** What the doctor is put together from. */
@@ -125,7 +126,7 @@ function servePage(exchange: Exchange): void {
 }
 
 async function serveScript(exchange: Exchange, name: string): Promise<void> {
-  const script = await doctorScript(name);
+  const script = await moduleText(name, DOCTOR_MODULES);
   if (!exchange.isOpen) return undefined;
   if (script === undefined) {
     return exchange.refuse(refuse('NOT_FOUND', { error: 'There is nothing here' }));

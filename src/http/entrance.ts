@@ -89,8 +89,8 @@ export class Entrance {
 
   /** Asks for one run of several. Never rejects, and decides nothing about the request. */
   ask(runId: string, key: ApiKey): Promise<Admission> {
-    const asked = async (): Promise<Admission> => this.#source.admit(runId, key, 'follow');
-    return asked().catch((): Admission => ({ kind: 'refused', refusal: refuse('INTERNAL_ERROR') }));
+    return this.#ask(runId, key, 'follow')
+      .catch((): Admission => ({ kind: 'refused', refusal: refuse('INTERNAL_ERROR') }));
   }
 
   /** What `answers` come to, unless there is nobody to answer any more: undefined. */
@@ -105,14 +105,18 @@ export class Entrance {
     exchange: Exchange, runId: string, key: ApiKey, purpose: Purpose,
   ): Promise<Admitted | undefined> {
     this.#joining.add(exchange);
-    // An embedder's own source may throw as well as reject.
-    const asked = async (): Promise<Admission> => this.#source.admit(runId, key, purpose);
-    const admission = await asked().finally(() => this.#joining.delete(exchange));
+    const admission = await this.#ask(runId, key, purpose)
+      .finally(() => this.#joining.delete(exchange));
     const isAdmitted = admission.kind === 'admitted';
     if (exchange.isOpen && isAdmitted) return admission;
     if (isAdmitted) admission.leave?.();
     else if (exchange.isOpen) exchange.refuse(admission.refusal);
     return undefined;
+  }
+
+  /** Async: an embedder's own source may throw as well as reject. */
+  async #ask(runId: string, key: ApiKey, purpose: Purpose): Promise<Admission> {
+    return this.#source.admit(runId, key, purpose);
   }
 }
 

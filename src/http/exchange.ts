@@ -6,7 +6,8 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { ERROR_CODES, envelope, toSeconds } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
-import { NO_ID, pingFrame } from '../core/frame.ts';
+import { NO_ID } from '../core/event-id.ts';
+import { pingFrame } from '../core/frame.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Cors } from './cors.ts';
 import {

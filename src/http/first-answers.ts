@@ -5,7 +5,7 @@
 
 import type { Clock, Timer } from '../core/clock.ts';
 import type { Refusal } from '../core/errors.ts';
-import { REFUSED_ID } from '../core/frame.ts';
+import { REFUSED_ID } from '../core/event-id.ts';
 import type { Admission } from '../core/run-source.ts';
 
 /** Where one run may be seen, the stream waits no longer than this for the answers to others. */

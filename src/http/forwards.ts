@@ -13,10 +13,10 @@ import type { Forwarded, Forwarder } from '../core/forward.ts';
 import { MAX_HOPS, homeward, hopsOf, onward, valuesOf } from '../core/hop-headers.ts';
 import type { Intake } from '../core/intake.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { RUN_ID } from '../core/run-id.ts';
 import type { Exchange } from './exchange.ts';
 import type { ForwardRoute } from './forward-route.ts';
 import { hasBody } from './headers.ts';
-import { RUN_ID } from './routes.ts';
 
 /** What forwarding is put together from. */
 export interface ForwardsOptions {
@@ -39,10 +39,8 @@ const MAX_PIPELINED = 16;
 export class Forwards {
   readonly #options: ForwardsOptions;
   readonly #underway = new Set<Exchange>();
-  /** By connection the end of its last one: what is pipelined must not overtake. */
-  readonly #turns = new WeakMap<Socket, Promise<void>>();
-  /** Of each connection, the requests that are not answered yet. */
-  readonly #queued = new WeakMap<Socket, number>();
+  /** By connection its requests that are not answered yet, and the end of the last of them. */
+  readonly #turns = new WeakMap<Socket, { count: number; last: Promise<void> }>();
   #isDraining = false;
   #onEmpty: () => void = () => undefined;
 
@@ -75,21 +73,20 @@ export class Forwards {
   /** Resolves when it is answered, or its client is gone. */
   answer(exchange: Exchange, route: ForwardRoute): Promise<void> {
     const { socket } = exchange.request;
-    const queued = (this.#queued.get(socket) ?? 0) + 1;
+    const turns = this.#turns.get(socket) ?? { count: 0, last: Promise.resolve() };
     // Pipelined requests wait here, and nothing else bounds them.
-    if (queued > MAX_PIPELINED) {
+    if (turns.count >= MAX_PIPELINED) {
       socket.destroy();
       return Promise.resolve();
     }
-    this.#queued.set(socket, queued);
-    const before = this.#turns.get(socket) ?? Promise.resolve();
-    const turn = before.catch(() => undefined).then(() => this.#answer(exchange, route))
+    turns.count++;
+    // What is pipelined must not overtake.
+    turns.last = turns.last.catch(() => undefined).then(() => this.#answer(exchange, route))
       .finally(() => {
-        this.#queued.set(socket, (this.#queued.get(socket) ?? 1) - 1);
-        if (this.#turns.get(socket) === turn) this.#turns.delete(socket);
+        if (--turns.count === 0) this.#turns.delete(socket);
       });
-    this.#turns.set(socket, turn);
-    return turn;
+    this.#turns.set(socket, turns);
+    return turns.last;
   }
 
   async #answer(exchange: Exchange, { target }: ForwardRoute): Promise<void> {

@@ -98,7 +98,7 @@ export class Listener {
 
   /**
    * Takes no connections for now, or takes them again; those that are open notice nothing. For
-   * workers, that share the socket: newcomers wait in it for who takes them.
+   * workers, which share the socket: newcomers wait in it for who takes them.
    */
   accept(isOn: boolean): void {
     if (this.#place === undefined || isOn === this.#isAccepting) return;

@@ -3,12 +3,11 @@
  * with the key that its user enters. Nothing in it comes from a request, and nothing from outside.
  */
 
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-
 import { refuse } from '../core/errors.ts';
+import { digest } from '../core/execution.ts';
 import type { Exchange } from './exchange.ts';
 import { matchesTag } from './headers.ts';
+import { moduleText } from './modules.ts';
 import { pageDocument } from './page-document.ts';
 import { PAGE_STYLE } from './page-style.ts';
 
@@ -18,12 +17,12 @@ export type PageRoute =
   | { readonly kind: 'page-script'; readonly name: string };
 
 const SCRIPTS = '/page/js/';
-/** Below the root of what was compiled; nothing else is served. */
+/** What its document imports, and what that does. */
 const MODULES: readonly string[] = [
   'page/main.js', 'page/card.js', 'page/connection-line.js', 'page/dom.js', 'page/feed.js',
   'page/format.js', 'page/log.js', 'page/savings.js', 'page/tabs.js',
   'client/watch-run.js', 'client/watch.js', 'client/connection.js', 'client/events.js',
-  'core/clock.js', 'core/backoff.js', 'core/sse-parser.js',
+  'core/clock.js', 'core/backoff.js', 'core/event-id.js', 'core/run-id.js', 'core/sse-parser.js',
 ];
 
 /** Outputs are shown from wherever upstream has them; everything else is ours or nothing. */
@@ -53,7 +52,7 @@ export async function answerPage(
     case 'page-style':
       return serve(exchange, PAGE_STYLE, 'text/css');
     case 'page-script': {
-      const script = await moduleText(route.name);
+      const script = await moduleText(route.name, MODULES);
       if (!exchange.isOpen) return undefined;
       if (script !== undefined) return serve(exchange, script, 'text/javascript');
       return exchange.refuse(refuse('NOT_FOUND', { error: 'There is nothing here' }));
@@ -65,14 +64,8 @@ export async function answerPage(
 function serve(
   exchange: Exchange, text: string, type: string, more: Record<string, string> = {},
 ): void {
-  const tag = createHash('sha256').update(text).digest('base64url').slice(0, 16);
+  const tag = digest(text);
   const headers = { 'etag': `"${tag}"`, 'cache-control': 'no-cache', ...more };
   if (matchesTag(exchange.request, tag)) return exchange.notModified(headers);
   return exchange.json(200, text, { ...headers, 'content-type': `${type}; charset=utf-8` });
-}
-
-/** Undefined where there is none, as when nothing was compiled. */
-async function moduleText(name: string): Promise<string | undefined> {
-  if (!MODULES.includes(name)) return undefined;
-  return readFile(new URL(`../${name}`, import.meta.url), 'utf8').catch(() => undefined);
 }

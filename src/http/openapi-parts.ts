@@ -1,6 +1,7 @@
 /** What the operations of `openapi.ts` share: schemas, headers and answers, as components. */
 
 import { ERROR_CODES, refuse } from '../core/errors.ts';
+import { RUN_ID } from '../core/run-id.ts';
 
 /** Any part of a document. */
 export type Part = Readonly<Record<string, unknown>>;
@@ -111,7 +112,7 @@ const ERRORS: Part = Object.fromEntries([...new Set([...TEXTS.map(({ status }) =
     return [`E${status}`, json(codes.join(' or '), 'Error', ...headers)];
   }));
 
-/** Answers to what is no request of anything: any operation may give them. */
+/** Every operation may give them: to no whole request, or where we fail or are full ourselves. */
 const ANYWHERE = [400, 405, 408, 431, 500, 503];
 
 /** Errors by status, those that any operation may give included. */
@@ -128,7 +129,7 @@ export const COMPONENTS: Part = {
   parameters: {
     runId: {
       name: 'runId', in: 'path', required: true,
-      schema: { ...text, pattern: '^[A-Za-z0-9_-]{1,128}$' },
+      schema: { ...text, pattern: RUN_ID.source },
     },
     nonce: { name: 'nonce', in: 'query', schema: text },
   },

@@ -1,6 +1,6 @@
 /**
  * The HTTP surface as an OpenAPI 3.2 document, served at `/openapi.json`. Loaded only when somebody
- * asks for it. `test/http/openapi.test.ts` holds it against real answers.
+ * asks for it. `test/integration/openapi.test.ts` holds it against real answers.
  */
 
 import { VERSION } from '../core/version.ts';
@@ -182,14 +182,24 @@ const PROBE_STREAM: Part = {
   },
 };
 
+const MODULE = { name: 'module', in: 'path', required: true, schema: { type: 'string' } };
+
 const SCRIPT: Part = {
-  parameters: [{ name: 'module', in: 'path', required: true, schema: { type: 'string' } }],
+  parameters: [MODULE],
   ...page('doctorModule', 'A module of the page', 'text/javascript'),
 };
 
+/** A part of the page at `/`. */
+function livePart(operationId: string, summary: string, type: string, ...more: string[]): Part {
+  const { get } = page(operationId, summary, type, 'etag', ...more) as Record<'get', Part>;
+  const unchanged = bare('The client has it', 'etag', ...more);
+  const responses = { ...get['responses'] as Part, 304: unchanged };
+  return { get: { ...get, description: 'Only with --page.', responses } };
+}
+
 /** Where HEAD is answered as GET is, without the body. */
 const HEADS = ['/v1/runs/{runId}', '/livez', '/readyz', '/healthz', '/metrics', '/openapi.json',
-  '/doctor', '/doctor.json', '/doctor/js/{module}'];
+  '/doctor', '/doctor.json', '/doctor/js/{module}', '/', '/page/style.css', '/page/js/{module}'];
 
 const PATHS: Readonly<Record<string, Part>> = {
   '/v1/runs/stream': STREAMS,
@@ -208,6 +218,13 @@ const PATHS: Readonly<Record<string, Part>> = {
   '/doctor.json': FACTS,
   '/doctor/stream': PROBE_STREAM,
   '/doctor/js/{module}': SCRIPT,
+  '/': livePart('page', 'Runs as they go, for people', 'text/html',
+    'content-security-policy', 'referrer-policy'),
+  '/page/style.css': livePart('pageStyle', 'How the page looks', 'text/css'),
+  '/page/js/{module}': {
+    parameters: [MODULE],
+    ...livePart('pageModule', 'A module of the page', 'text/javascript'),
+  },
 };
 
 /** The document. */

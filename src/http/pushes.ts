@@ -11,10 +11,10 @@ import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import type { Delivery, Intake } from '../core/intake.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { RUN_ID } from '../core/run-id.ts';
 import { Bodies } from './bodies.ts';
 import { bearerTokens } from './credentials.ts';
 import type { Exchange } from './exchange.ts';
-import { RUN_ID } from './routes.ts';
 import type { Offers } from './routes.ts';
 
 /** What pushes are put together from. */

@@ -2,12 +2,13 @@
 
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
+import { MAX_RUNS, RUN_ID } from '../core/run-id.ts';
 import { parseDoctorRoute } from './doctor-routes.ts';
 import type { DoctorRoute } from './doctor-routes.ts';
-import { parsePageRoute } from './live-page.ts';
-import type { PageRoute } from './live-page.ts';
 import { parseForward } from './forward-route.ts';
 import type { ForwardRoute } from './forward-route.ts';
+import { parsePageRoute } from './live-page.ts';
+import type { PageRoute } from './live-page.ts';
 
 /** What a request is for. */
 export type Route =
@@ -50,12 +51,8 @@ const PROBES: ReadonlyMap<string, 'live' | 'ready' | 'health' | 'metrics'> = new
 ]);
 /** The path of a stream of several runs, which are named by its query. */
 const STREAMS_PATH = '/v1/runs/stream';
-/** Runs on one connection. Their joined ids fit into a `Last-Event-ID`. */
-export const MAX_RUNS_ON_ONE = 50;
 /** Characters of a wrong run id that a message shows. */
 const MAX_PRINTED = 64;
-/** What names a run. */
-export const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 /** `stream` by itself is no run: that path is for streams of several. */
 const RUN_PATH = /^\/v1\/runs\/(?:(.*)\/(stream|wait|poke|ticket)|(?!stream$)([^/]+))$/s;
 const METHODS: Readonly<Record<string, readonly string[]>> = {
@@ -71,12 +68,14 @@ const MAX_WAIT_S = 120;
  * `base` is taken off where no proxy or host has done so.
  */
 export function parseRoute(method: string, target: string, offers = NONE, base = ''): Route {
-  const [whole = '', ...rest] = localOf(target).split('?');
+  const local = localOf(target);
+  const [whole = '', ...rest] = local.split('?');
   const path = whole.startsWith(`${base}/`) ? whole.slice(base.length) : whole;
   const probe = offers.probes === false ? undefined : probeRoute(method, path);
   if (probe !== undefined) return probe;
   if (path === '/openapi.json') return allow(method, ['GET', 'HEAD']) ?? { kind: 'openapi' };
-  const consulted = parseDoctorRoute(path, new URLSearchParams(rest.join('?')));
+  const query = new URLSearchParams(rest.join('?'));
+  const consulted = parseDoctorRoute(path, query);
   if (consulted !== undefined) {
     const methods = consulted.kind === 'doctor-stream' ? ['GET'] : ['GET', 'HEAD'];
     return allow(method, methods) ?? consulted;
@@ -86,20 +85,17 @@ export function parseRoute(method: string, target: string, offers = NONE, base =
   if (path === '/v1/webhooks/runs' && offers.webhooks) {
     return allow(method, ['POST']) ?? { kind: 'webhook' };
   }
-  if (path === STREAMS_PATH) {
-    return allow(method, ['GET']) ?? streamsRoute(new URLSearchParams(rest.join('?')));
-  }
+  if (path === STREAMS_PATH) return allow(method, ['GET']) ?? streamsRoute(query);
   const [isRun, parent, name = 'status', id] = RUN_PATH.exec(path) ?? [];
   const methods = [...METHODS[name] ?? [], ...name === 'status' && offers.publish ? ['PUT'] : []];
   const isOurs = isRun !== undefined && parent?.includes('/') !== true
     && (name !== 'status' || methods.includes(method));
   const forwarded = isOurs || !offers.forward
-    ? undefined : parseForward(method, localOf(target).slice(whole.length - path.length));
+    ? undefined : parseForward(method, local.slice(whole.length - path.length));
   if (forwarded !== undefined) return forwarded;
   if (isRun === undefined) return nothingHere();
   const runId = decodeOnce(parent ?? id ?? '');
-  return allow(method, methods)
-    ?? routeOf(method === 'PUT' ? 'publish' : name, runId, new URLSearchParams(rest.join('?')));
+  return allow(method, methods) ?? routeOf(method === 'PUT' ? 'publish' : name, runId, query);
 }
 
 /** The same on a port that has nothing but probes and metrics. */
@@ -145,10 +141,10 @@ function streamsRoute(query: URLSearchParams): Route {
     const error = `runId must match ${RUN_ID.source}, not ${named}`;
     return refused(refuse('VALIDATION_ERROR', { error }));
   }
-  if (runIds.length >= 1 && runIds.length <= MAX_RUNS_ON_ONE) {
+  if (runIds.length >= 1 && runIds.length <= MAX_RUNS) {
     return { kind: 'streams', runIds, query };
   }
-  const error = `1 to ${MAX_RUNS_ON_ONE} runs are named by ?runId=…&runId=…, not ${runIds.length}`;
+  const error = `1 to ${MAX_RUNS} runs are named by ?runId=…&runId=…, not ${runIds.length}`;
   return refused(refuse('VALIDATION_ERROR', { error }));
 }
 

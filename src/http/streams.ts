@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
-import { splitId } from '../core/frame.ts';
+import { splitId } from '../core/event-id.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Admission, ApiKey } from '../core/run-source.ts';
 import type { Hub } from '../hub/hub.ts';

@@ -5,9 +5,8 @@
  */
 
 import type { Refusal } from '../core/errors.ts';
-import {
-  REFUSED_ID, TERMINAL_RETRY_MS, idLine, joinIds, lossFacts, lossFrame, splitId,
-} from '../core/frame.ts';
+import { REFUSED_ID, joinIds, splitId } from '../core/event-id.ts';
+import { TERMINAL_RETRY_MS, idLine, lossFacts, lossFrame } from '../core/frame.ts';
 import type { Frame } from '../core/frame.ts';
 import type { CloseReason } from './follower.ts';
 import type { Client } from './sink.ts';

@@ -8,7 +8,8 @@
  */
 
 import type { Clock } from '../core/clock.ts';
-import { NO_ID, pingFrame, retryLine, timeoutFrame } from '../core/frame.ts';
+import { NO_ID } from '../core/event-id.ts';
+import { pingFrame, retryLine, timeoutFrame } from '../core/frame.ts';
 import type { EventName, Frame } from '../core/frame.ts';
 import type { Piece } from '../core/piece.ts';
 import type { CloseReason } from './follower.ts';
@@ -243,8 +244,7 @@ export abstract class Stream implements SinkListener, Sleeper {
     if (state.kind === 'closed') return;
     const cutAt = 'since' in state ? state.since + this.#policy.slowTimeoutMs : Infinity;
     const stalledAt = 'since' in state ? Math.min(cutAt, this.#probeAt) : Infinity;
-    const isFollowing = state.kind === 'open' || state.kind === 'blocked';
-    const nextAt = isFollowing ? Math.min(this.#pingAt, this.#endsAt) : Infinity;
+    const nextAt = this.isFollowing ? Math.min(this.#pingAt, this.#endsAt) : Infinity;
     this.#wheel.schedule(this, Math.min(stalledAt, nextAt));
   }
 }

@@ -1,8 +1,9 @@
 /** One run on the page: its state, its nodes with what came of them, and how long it takes. */
 
+import { outputsOf } from '../client/events.ts';
 import type { LostEvent, RunOutput, RunState } from '../client/events.ts';
 import { attributes, el, setAttribute, setText } from './dom.ts';
-import { elapsed, listOf, percentOf, shownUrl } from './format.ts';
+import { elapsed, percentOf, shownUrl } from './format.ts';
 
 /** Longer texts are folded. */
 const FOLDED_CHARS = 220;
@@ -59,7 +60,7 @@ export class Card {
     const percent = end === 'complete' ? 100 : percentOf(state);
     this.#show(String(status ?? 'running'), tone, percent);
     this.#complain(typeof errorMessage === 'string' ? errorMessage : '');
-    for (const [i, output] of listOf(state).entries()) {
+    for (const [i, output] of outputsOf(state).entries()) {
       let row = this.#rows[i];
       if (row === undefined) {
         row = new Row();

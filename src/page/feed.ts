@@ -6,9 +6,7 @@
 import { watchRuns } from '../client/watch-run.ts';
 import { WatchError } from '../client/events.ts';
 import type { Opened, Reconnect, RunEvent } from '../client/events.ts';
-
-/** Of a run that nothing was told of yet. */
-const NO_ID = 'none';
+import { NO_ID, joinIds, splitId } from '../core/event-id.ts';
 
 /** How a connection stands. `resting`: it was let go of, and will be opened again. */
 export type FeedState =
@@ -82,7 +80,7 @@ export class Feed {
 
   async #follow(signal: AbortSignal): Promise<void> {
     const runIds = [...this.#lastIds.keys()];
-    const lastEventId = [...this.#lastIds.values()].join('.');
+    const lastEventId = joinIds([...this.#lastIds.values()]);
     const isKnown = [...this.#lastIds.values()].some((id) => id !== NO_ID);
     const options = { ...this.#options(signal), ...isKnown && { lastEventId } };
     try {
@@ -118,7 +116,7 @@ export class Feed {
   }
 
   #onEvent(event: RunEvent, runIds: readonly string[]): void {
-    const ids = event.id.split('.');
+    const ids = splitId(event.id, runIds.length);
     for (const [i, runId] of runIds.entries()) {
       if (this.#lastIds.has(runId)) this.#lastIds.set(runId, ids[i] ?? NO_ID);
     }

@@ -1,5 +1,6 @@
 /** Times and states as text. Pure. */
 
+import { outputsOf } from '../client/events.ts';
 import type { RunState } from '../client/events.ts';
 
 /** `75.4` seconds → `1:15`. */
@@ -32,21 +33,15 @@ const clamp = (percent: number): number => Math.round(Math.min(100, Math.max(0, 
 export function changeOf(before: RunState | undefined, now: RunState): string {
   const told: string[] = [];
   if (before?.status !== now.status) told.push(String(now.status ?? 'no status'));
-  for (const [i, output] of listOf(now).entries()) {
-    const was = listOf(before)[i];
+  const were = outputsOf(before);
+  for (const [i, output] of outputsOf(now).entries()) {
+    const was = were[i];
     if (output.status === was?.status || output.status === 'pending') continue;
     told.push(`${output.label ?? output.id ?? `output ${i + 1}`}: ${String(output.status)}`);
   }
   const percent = percentOf(now);
   if (told.length === 0 && percent !== undefined) told.push(`${percent} %`);
   return told.join(', ') || 'changed';
-}
-
-/** The outputs, whatever upstream has in their place. */
-export function listOf(state: RunState | undefined): NonNullable<RunState['outputs']> {
-  const outputs: unknown = state?.outputs;
-  if (!Array.isArray(outputs)) return [];
-  return outputs.filter((each) => typeof each === 'object' && each !== null);
 }
 
 /** A URL that may be shown: not one that runs something. */

@@ -5,6 +5,7 @@
 
 import type { RunEvent } from '../client/events.ts';
 import { systemClock } from '../core/clock.ts';
+import { MAX_RUNS, RUN_ID } from '../core/run-id.ts';
 import { Card } from './card.ts';
 import { lineOf, showLine } from './connection-line.ts';
 import { byId, el, setText } from './dom.ts';
@@ -15,9 +16,6 @@ import { Log } from './log.ts';
 import { tellSavings } from './savings.ts';
 import { takeTurns } from './tabs.ts';
 
-const RUN_ID = /^[A-Za-z0-9_-]{1,128}$/;
-/** As many as one connection takes. */
-const MAX_RUNS = 50;
 const TICK_MS = 1_000;
 
 const BASE = new URL('.', location.href);

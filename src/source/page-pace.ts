@@ -50,7 +50,7 @@ export class PagePace {
     return overMs / Math.min(rate.requests * MOST, Math.max(rate.requests * LEAST, free));
   }
 
-  /** Resolves when it is time for one; at once after `close`. */
+  /** Resolves when it is time for one, or with `close`. */
   async next(): Promise<void> {
     const { gapMs } = this;
     const now = this.#clock.now();

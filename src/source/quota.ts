@@ -20,10 +20,10 @@ const RESERVE = 0.1;
  * than the rate's time it counts. A hundredth, or 300 ms where that is more, but never a quarter.
  */
 const MARGIN = { share: 0.01, ms: 300, most: 0.25 };
-/** After a 429 so many requests are under way at once, doubled by each answer up to any number. */
+/** After a 429 so many requests are under way at once; each answer doubles it. */
 const SLOW_START = 2;
+/** Doubled above that it is no bound any more. */
 const MAX_SLOW_START = 64;
-
 /** Upstream has a request after this long at the latest. */
 const MAX_TRIP_MS = 1_000;
 

@@ -3,6 +3,7 @@
  * the one budget; what comes back is a value. Keeps no runs.
  */
 
+import { parseRetryAfter } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
@@ -15,15 +16,14 @@ import { readAnswer } from './answer.ts';
 import type { Answer, Reading } from './answer.ts';
 import { Budget } from './budget.ts';
 import type { Urgency } from './budget.ts';
-import { parseRetryAfter } from '../core/backoff.ts';
 import { EventStream } from './event-stream.ts';
 import type { StreamNews } from './event-stream.ts';
+import type { Exchange } from './exchange.ts';
 import { readPage } from './list-page.ts';
 import type { PageAnswer } from './list-page.ts';
 import { Quota } from './quota.ts';
 import type { Rate } from './quota.ts';
 import { readAllowance } from './rate-limit.ts';
-import type { Exchange } from './exchange.ts';
 import type { Extra, Upstream } from './upstream.ts';
 
 /** What asking takes. */

@@ -7,7 +7,6 @@
 import { isNoRoute } from './answer.ts';
 import type { Answer } from './answer.ts';
 import { PollDriver } from './driver.ts';
-import type { DriverOptions } from './driver.ts';
 import type { Poller } from './poller.ts';
 import type { Asked } from './run-api.ts';
 
@@ -27,10 +26,6 @@ export class WaitDriver extends PollDriver {
   readonly #waits = new Map<string, 'held' | 'failed' | undefined>();
   #underway = 0;
   #isMissingUntil = -Infinity;
-
-  constructor(options: DriverOptions) {
-    super(options);
-  }
 
   override async ask(...asked: Asked): Promise<Answer> {
     const { api, clock } = this.options;

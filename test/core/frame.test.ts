@@ -7,9 +7,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { parseExecution, type Snapshot } from '../../src/core/execution.ts';
+import { NO_ID, joinIds, splitId } from '../../src/core/event-id.ts';
 import {
-  NO_ID, TERMINAL_RETRY_MS, idLine, joinIds, lossFrame, pingFrame, retryLine, splitId, stateFrame,
-  timeoutFrame, type Frame,
+  TERMINAL_RETRY_MS, idLine, lossFrame, pingFrame, retryLine, stateFrame, timeoutFrame, type Frame,
 } from '../../src/core/frame.ts';
 import { SseParser, assertEventForm, assertStreamForm } from '../support/sse-parser.ts';
 

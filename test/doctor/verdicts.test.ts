@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 
 import { adviseOn, guessProxies } from '../../src/doctor/advice.ts';
 import type { Fault } from '../../src/doctor/advice.ts';
-import { parseDoctor } from '../../src/doctor/arguments.ts';
+import { parseDoctor } from '../../src/doctor-arguments.ts';
 import { exitCodeOf, reportText } from '../../src/doctor/report.ts';
 import type { Examination, StreamOutcome } from '../../src/doctor/prober.ts';
 import { judge, lagOf } from '../../src/doctor/verdicts.ts';

@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { refuse } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
-import { NO_ID, REFUSED_ID } from '../../src/core/frame.ts';
+import { NO_ID, REFUSED_ID } from '../../src/core/event-id.ts';
 import type { Admission } from '../../src/core/run-source.ts';
 import { firstAnswers, verdictOn } from '../../src/http/first-answers.ts';
 import { FakeClock } from '../support/fake-clock.ts';

@@ -8,7 +8,8 @@ import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { refuse } from '../../src/core/errors.ts';
-import { NO_ID, REFUSED_ID, TERMINAL_RETRY_MS } from '../../src/core/frame.ts';
+import { NO_ID, REFUSED_ID } from '../../src/core/event-id.ts';
+import { TERMINAL_RETRY_MS } from '../../src/core/frame.ts';
 import { Lab, joined, over, step } from './bundle-lab.ts';
 import { PING_MS, SLOW_MS, TICK_MS, TIMEOUT_MS, assertSound } from './harness.ts';
 

@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
-import { NO_ID, TERMINAL_RETRY_MS } from '../../src/core/frame.ts';
+import { NO_ID } from '../../src/core/event-id.ts';
+import { TERMINAL_RETRY_MS } from '../../src/core/frame.ts';
 import { Wheel } from '../../src/hub/wheel.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { randomFrom, seeds } from '../support/random.ts';

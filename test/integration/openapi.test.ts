@@ -28,6 +28,10 @@ function calls(signer: Signer, etag: string): Call[] {
     [200, 'GET', '/doctor/stream?gapMs=100&seconds=0.1&gzip=1', { 'accept-encoding': 'gzip' }],
     [400, 'GET', '/doctor/stream?gapMs=0'],
     [404, 'GET', '/doctor/js/none.js'], [404, 'HEAD', '/doctor/js/none.js'],
+    ...['/', '/page/style.css'].flatMap((path): Call[] => [
+      [200, 'GET', path], [200, 'HEAD', path], [304, 'GET', path, { 'if-none-match': '*' }],
+    ]),
+    [404, 'GET', '/page/js/none.js'], [404, 'HEAD', '/page/js/none.js'],
     [200, 'GET', '/v1/runs/over', KEYED], [200, 'HEAD', '/v1/runs/over', KEYED],
     [304, 'GET', '/v1/runs/over', { ...KEYED, 'if-none-match': `"${etag}"` }],
     [304, 'HEAD', '/v1/runs/over', { ...KEYED, 'if-none-match': `"${etag}"` }],
@@ -63,7 +67,7 @@ function documentTests(start: StartGateway): void {
   let api: OpenApi;
   before(async () => {
     gateway = await start({
-      webhookJwks: jwksFile(signer), publishKeys: [PUBLISH_KEY], maxBodyBytes: 100_000,
+      page: true, webhookJwks: jwksFile(signer), publishKeys: [PUBLISH_KEY], maxBodyBytes: 100_000,
       upstreamTimeoutMs: 500, pollIntervalMs: 100,
     });
     const { upstream } = gateway;

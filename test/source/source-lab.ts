@@ -72,8 +72,9 @@ export class Opened {
     await turn();
   }
 
+  /** Its id is upstream's own, and means nothing here. */
   async event(type: string, data: string): Promise<void> {
-    await this.sends(`event: ${type}\nid: any\ndata: ${data}\n\n`);
+    await this.sends(`event: ${type}\nid: theirs\ndata: ${data}\n\n`);
   }
 
   async state(of: Reading, type = 'progress'): Promise<void> {

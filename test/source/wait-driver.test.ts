@@ -77,16 +77,20 @@ describe('waiting on upstream', () => {
   });
 });
 
+/** A wait that is held, and half a second later a newcomer's proof, neither of them answered. */
+async function slowProof() {
+  const lab = new SourceLab({ driver: (options) => new WaitDriver(options) });
+  const { witness } = await lab.join(A, step(0));
+  lab.toPoll();
+  const wait = lab.last;
+  lab.clock.advance(500);
+  const admission = lab.source.admit(RUN, B);
+  return { lab, witness, wait, admission, proof: lab.last };
+}
+
 describe('a wait that upstream held back', () => {
   it('says how the run was when its time was up, not when it was asked', async () => {
-    const lab = new SourceLab({ driver: (options) => new WaitDriver(options) });
-    const { witness } = await lab.join(A, step(0));
-    lab.toPoll();
-    const wait = lab.last;
-    lab.clock.advance(500);
-    // A newcomer's proof that is slow: its state was read while the wait was held.
-    const admission = lab.source.admit(RUN, B);
-    const proof = lab.last;
+    const { lab, witness, wait, admission, proof } = await slowProof();
     assert.notEqual(proof, wait);
     lab.clock.advance(1_600);
     await wait.answer(step(2));
@@ -98,13 +102,8 @@ describe('a wait that upstream held back', () => {
   });
 
   it('counts from when it was asked where it came before its time', async () => {
-    const lab = new SourceLab({ driver: (options) => new WaitDriver(options) });
-    const { witness } = await lab.join(A, step(0));
-    lab.toPoll();
-    const wait = lab.last;
-    lab.clock.advance(500);
-    const admission = lab.source.admit(RUN, B);
-    await lab.last.answer(step(2));
+    const { lab, witness, wait, admission, proof } = await slowProof();
+    await proof.answer(step(2));
     await admission;
     lab.clock.advance(300);
     await wait.answer(step(1));

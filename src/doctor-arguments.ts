@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 
-import { MAX_PROBE_SECONDS } from './probes.ts';
+import { MAX_PROBE_SECONDS } from './doctor/probes.ts';
 
 /** Examine the way to the gateway at `url`. */
 export interface DoctorCommand {
