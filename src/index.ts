@@ -8,5 +8,6 @@ export type { ErrorCode, Refusal } from './core/errors.ts';
 export type { Snapshot } from './core/execution.ts';
 export type { Logger } from './core/log.ts';
 export type {
-  Admission, Admitted, ApiKey, Loss, Refused, RunObserver, RunSource, Watch,
+  Admission, Admitted, ApiKey, Loss, Purpose, Refused, RunObserver, RunSource, Watch,
 } from './core/run-source.ts';
+export type { Trace } from './core/trace.ts';

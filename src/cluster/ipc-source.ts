@@ -13,6 +13,7 @@ import type { Delivery, Intake } from '../core/intake.ts';
 import type {
   Admission, Admitted, ApiKey, Purpose, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
+import type { Trace } from '../core/trace.ts';
 import type { Machine, Stats } from '../core/machine.ts';
 import { Followed, isFollowing } from './followed.ts';
 import type { Following } from './followed.ts';
@@ -86,7 +87,9 @@ export class IpcSource implements RunSource, Intake, Machine, Toll {
     }
   }
 
-  admit(runId: string, key: ApiKey, purpose: Purpose = 'follow'): Promise<Admission> {
+  admit(
+    runId: string, key: ApiKey, purpose: Purpose = 'follow', trace?: Trace,
+  ): Promise<Admission> {
     if (this.#isClosed) return Promise.resolve(CLOSED);
     const n = ++this.#n;
     return new Promise((resolve) => {
@@ -94,7 +97,7 @@ export class IpcSource implements RunSource, Intake, Machine, Toll {
         () => this.#take(n)?.resolve(SILENCE), this.#admitTimeoutMs,
       );
       this.#asked.set(n, { runId, key, timer, resolve });
-      this.#port.send({ kind: 'admit', n, runId, key, purpose });
+      this.#port.send({ kind: 'admit', n, runId, key, purpose, ...trace && { trace } });
     });
   }
 

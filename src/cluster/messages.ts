@@ -9,6 +9,7 @@ import type { Settled } from '../core/forward.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Sample } from '../core/metrics.ts';
 import type { ApiKey, Loss, Purpose } from '../core/run-source.ts';
+import type { Trace } from '../core/trace.ts';
 import type { Settings } from '../options.ts';
 
 /** Changes with every incompatible change of the messages. */
@@ -22,7 +23,7 @@ export type FromWorker =
   /** It can hardly take more connections, or can again. */
   | { readonly kind: 'room'; readonly hasRoom: boolean }
   | { readonly kind: 'admit'; readonly n: number; readonly runId: string; readonly key: ApiKey;
-      readonly purpose: Purpose }
+      readonly purpose: Purpose; readonly trace?: Trace }
   /** The client of admission `n` is gone. */
   | { readonly kind: 'leave'; readonly n: number }
   | { readonly kind: 'poke'; readonly runId: string }

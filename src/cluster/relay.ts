@@ -111,8 +111,8 @@ export class Relay {
   }
 
   async #onAdmit(asked: Extract<FromWorker, { kind: 'admit' }>): Promise<void> {
-    const { n, runId, key, purpose } = asked;
-    const admission = await this.#source.admit(runId, key, purpose);
+    const { n, runId, key, purpose, trace } = asked;
+    const admission = await this.#source.admit(runId, key, purpose, trace);
     if (admission.kind === 'refused') {
       this.send({ kind: 'refused', n, refusal: admission.refusal });
       return;

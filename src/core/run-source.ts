@@ -5,6 +5,7 @@
 
 import type { Refusal } from './errors.ts';
 import type { Snapshot } from './execution.ts';
+import type { Trace } from './trace.ts';
 
 /** A client's key, with the header it came in, so that it goes upstream the same way. */
 export interface ApiKey {
@@ -68,9 +69,10 @@ export interface Watch {
 export interface RunSource {
   /**
    * Asks upstream, or remembers, whether `key` may see `runId`. Never rejects. A source that has
-   * no state but the newest may leave `purpose` (default: `follow`) aside.
+   * no state but the newest may leave `purpose` (default: `follow`) aside. `trace` is of the
+   * request that wants to know; of those that wait for the same answer, the first one's counts.
    */
-  admit(runId: string, key: ApiKey, purpose?: Purpose): Promise<Admission>;
+  admit(runId: string, key: ApiKey, purpose?: Purpose, trace?: Trace): Promise<Admission>;
   /** Calls `observer` whenever the run differs from `admitted.snapshot`, never during the call. */
   watch(admitted: Admitted, observer: RunObserver): Watch;
   /** Stops all work; watches fall silent. Idempotent. */

@@ -8,6 +8,7 @@ import type { IncomingMessage } from 'node:http';
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import type { Admission, Admitted, ApiKey, Purpose, RunSource } from '../core/run-source.ts';
+import type { Trace } from '../core/trace.ts';
 import { hasKey, readKey, ticketsOf } from './credentials.ts';
 import type { Exchange } from './exchange.ts';
 import { hasBody } from './headers.ts';
@@ -88,8 +89,8 @@ export class Entrance {
   }
 
   /** Asks for one run of several. Never rejects, and decides nothing about the request. */
-  ask(runId: string, key: ApiKey): Promise<Admission> {
-    return this.#ask(runId, key, 'follow')
+  ask(runId: string, key: ApiKey, trace: Trace): Promise<Admission> {
+    return this.#ask(runId, key, 'follow', trace)
       .catch((): Admission => ({ kind: 'refused', refusal: refuse('INTERNAL_ERROR') }));
   }
 
@@ -105,7 +106,7 @@ export class Entrance {
     exchange: Exchange, runId: string, key: ApiKey, purpose: Purpose,
   ): Promise<Admitted | undefined> {
     this.#joining.add(exchange);
-    const admission = await this.#ask(runId, key, purpose)
+    const admission = await this.#ask(runId, key, purpose, exchange.trace)
       .finally(() => this.#joining.delete(exchange));
     const isAdmitted = admission.kind === 'admitted';
     if (exchange.isOpen && isAdmitted) return admission;
@@ -115,8 +116,8 @@ export class Entrance {
   }
 
   /** Async: an embedder's own source may throw as well as reject. */
-  async #ask(runId: string, key: ApiKey, purpose: Purpose): Promise<Admission> {
-    return this.#source.admit(runId, key, purpose);
+  async #ask(...asked: Parameters<RunSource['admit']>): Promise<Admission> {
+    return this.#source.admit(...asked);
   }
 }
 

@@ -8,7 +8,10 @@ import { ERROR_CODES, envelope, toSeconds } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import { NO_ID } from '../core/event-id.ts';
 import { pingFrame } from '../core/frame.ts';
+import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { traceFacts, traceOf } from '../core/trace.ts';
+import type { Trace } from '../core/trace.ts';
 import type { Cors } from './cors.ts';
 import {
   hasBody, jsonHead, lastEventIdOf, requestIdOf, streamHead, wantsEvents,
@@ -19,6 +22,7 @@ export interface ExchangeOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly metrics: Metrics;
+  readonly log: Logger;
   /** A reader that takes nothing of an answer for this long is cut off. */
   readonly slowTimeoutMs: number;
   readonly cors: Cors;
@@ -37,7 +41,7 @@ export type Place = 'host' | 'own' | 'spare';
 export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly requestId: string;
+  readonly trace: Trace;
   readonly place: Place;
   readonly #options: ExchangeOptions;
 
@@ -47,8 +51,12 @@ export class Exchange {
     this.request = request;
     this.response = response;
     this.place = place;
-    this.requestId = requestIdOf(request);
+    this.trace = traceOf(request.headers, requestIdOf(request));
     this.#options = options;
+  }
+
+  get requestId(): string {
+    return this.trace.requestId;
   }
 
   /** Is there still somebody to answer, who was not answered? */
@@ -94,7 +102,9 @@ export class Exchange {
   refuse(refusal: Refusal, allow?: string): void {
     // Upstream's own codes could be any number of labels.
     const code = ERROR_CODES.find((ours) => ours === refusal.code) ?? 'upstream';
-    this.#options.metrics.count('runcast_refusals_total', code);
+    const { metrics, log } = this.#options;
+    metrics.count('runcast_refusals_total', code);
+    log.debug('refused', { ...traceFacts(this.trace), status: refusal.status, code });
     if (!refusal.retryable) {
       this.json(refusal.status, envelope(refusal, this.requestId), allow ? { allow } : {});
       return;

@@ -7,9 +7,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 import { refuse } from '../core/errors.ts';
-import type { Logger } from '../core/log.ts';
 import type { Machine } from '../core/machine.ts';
 import type { RunSource } from '../core/run-source.ts';
+import { traceFacts } from '../core/trace.ts';
 import { Cors } from './cors.ts';
 import { Doctor } from './doctor.ts';
 import type { DoctorOptions } from './doctor.ts';
@@ -41,7 +41,6 @@ export interface HandlerOptions extends
   /** Where probes and metrics are, if not beside all else. */
   readonly adminPort: number | undefined;
   readonly allowedOrigins: readonly string[] | undefined;
-  readonly log: Logger;
   readonly machine: Machine;
   readonly page: boolean | undefined;
   /** What the page may be used with at once. */
@@ -117,7 +116,11 @@ export class Handler {
   }
 
   #handle(exchange: Exchange, route = this.#routeOf(exchange)): void {
-    const { request, response } = exchange;
+    const { request, response, trace } = exchange;
+    const { log } = this.#options;
+    // Never the path as it came: a key may stand in it by mistake.
+    const facts = { ...traceFacts(trace), method: request.method, route: route.kind };
+    log.debug('request', { ...facts, ...'runId' in route && { runId: route.runId } });
     // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
     if (this.#streams.has(request.socket) || this.#doctor.has(request.socket)) {
@@ -125,7 +128,7 @@ export class Handler {
       return;
     }
     this.#answer(exchange, route).catch((error: unknown) => {
-      this.#options.log.error('request failed', { error: String(error) });
+      log.error('request failed', { ...traceFacts(trace), error: String(error) });
       if (response.headersSent) request.socket.destroy();
       else exchange.refuse(refuse('INTERNAL_ERROR'));
     });

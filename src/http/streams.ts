@@ -105,14 +105,15 @@ export class Streams {
   async #joinAll(
     exchange: Exchange, asks: readonly Ask[], lastEventId: string | undefined,
   ): Promise<boolean> {
-    const asked = asks.map(({ runId, key }) => this.#entrance.ask(runId, key));
+    const { trace } = exchange;
+    const asked = asks.map(({ runId, key }) => this.#entrance.ask(runId, key, trace));
     const answers = await this.#entrance.gather(
       exchange, firstAnswers(asked, this.#options.clock));
     const verdict = answers && verdictOn(answers, splitId(lastEventId, asks.length));
     if (answers !== undefined && verdict?.kind === 'open') {
       const wanted = asks.map(({ runId, key }, i) => ({
         runId, key, answer: answers[i], answered: asked[i] as Promise<Admission>,
-        ask: () => this.#entrance.ask(runId, key),
+        ask: () => this.#entrance.ask(runId, key, trace),
       }));
       return this.#open(exchange, lastEventId, (client) => {
         this.#options.hub.bundle(wanted, client);

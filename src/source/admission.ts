@@ -10,9 +10,11 @@ import type { Refusal } from '../core/errors.ts';
 import type { Snapshot } from '../core/execution.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Admission, ApiKey, Purpose, Refused } from '../core/run-source.ts';
+import type { Trace } from '../core/trace.ts';
 import { readAtOf } from './answer.ts';
-import type { Answer, Reading, Shown } from './answer.ts';
+import type { Answer, Shown } from './answer.ts';
 import { Memory } from './memory.ts';
+import type { Asked } from './run-api.ts';
 
 /** How long upstream's yes and no to a key are believed. */
 const YES_MS = 60_000;
@@ -47,7 +49,7 @@ export interface AdmissionPolicy {
   readonly metrics: Metrics;
   /** A state this young is shown to a newcomer without asking again: one poll interval. */
   readonly freshMs: number;
-  fetch(runId: string, key: ApiKey, known: Reading | undefined): Promise<Answer>;
+  fetch(...asked: Asked): Promise<Answer>;
   /** Of a live poller that serves `key`, to which `shown` was shown. */
   live(shown: Shown): Live | undefined;
   /** Upstream has just shown the run to a newcomer. */
@@ -72,7 +74,9 @@ export class Admissions {
     return { pending: this.#pending.size, proofs: this.#yes.size + this.#no.size };
   }
 
-  async admit(runId: string, key: ApiKey, purpose: Purpose = 'follow'): Promise<Admission> {
+  async admit(
+    runId: string, key: ApiKey, purpose: Purpose = 'follow', trace?: Trace,
+  ): Promise<Admission> {
     const name = nameOf(runId, key);
     const remembered = this.#remembered(name, purpose);
     if (remembered !== undefined) return remembered;
@@ -82,7 +86,7 @@ export class Admissions {
       this.#policy.metrics.count('runcast_limit_total', 'proofs');
       return refused(refuse('RESOURCE_UNAVAILABLE', { error: 'Too many joins are under way' }));
     }
-    const asking = this.#ask(runId, key).finally(() => this.#pending.delete(name));
+    const asking = this.#ask(runId, key, trace).finally(() => this.#pending.delete(name));
     this.#pending.set(name, asking);
     return asking;
   }
@@ -140,10 +144,10 @@ export class Admissions {
     return isFresh ? admitted(shown, snapshot) : undefined;
   }
 
-  async #ask(runId: string, key: ApiKey): Promise<Admission> {
+  async #ask(runId: string, key: ApiKey, trace: Trace | undefined): Promise<Admission> {
     const { clock, fetch, live, onShown } = this.#policy;
     const askedAt = clock.now();
-    const answer = await fetch(runId, key, this.shownTo(runId, key)?.reading);
+    const answer = await fetch(runId, key, this.shownTo(runId, key)?.reading, trace);
     switch (answer.kind) {
       case 'state': {
         const shown = { runId, key, reading: answer.reading, askedAt };

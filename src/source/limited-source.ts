@@ -10,6 +10,7 @@ import type { Metrics } from '../core/metrics.ts';
 import type {
   Admission, Admitted, ApiKey, Purpose, Refused, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
+import type { Trace } from '../core/trace.ts';
 
 /** Machine-wide: over all workers. */
 export interface Limits {
@@ -55,11 +56,13 @@ export class LimitedSource implements RunSource {
   }
 
   /** A look takes no place: nothing stays behind. */
-  async admit(runId: string, key: ApiKey, purpose: Purpose = 'follow'): Promise<Admission> {
-    if (purpose === 'look') return this.#inner.admit(runId, key, purpose);
+  async admit(
+    runId: string, key: ApiKey, purpose: Purpose = 'follow', trace?: Trace,
+  ): Promise<Admission> {
+    if (purpose === 'look') return this.#inner.admit(runId, key, purpose, trace);
     const before = this.#check(runId, key);
     if (before !== undefined) return before;
-    const admission = await this.#inner.admit(runId, key);
+    const admission = await this.#inner.admit(runId, key, purpose, trace);
     if (admission.kind === 'refused') return admission;
     // Others may have come in meanwhile; from here to the end it is one turn.
     const leaveInner = admission.leave;

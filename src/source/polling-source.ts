@@ -10,7 +10,7 @@ import type { Snapshot } from '../core/execution.ts';
 import { MultiMap } from '../core/multimap.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type {
-  Admission, Admitted, ApiKey, Purpose, RunObserver, RunSource, Watch,
+  Admission, Admitted, ApiKey, RunObserver, RunSource, Watch,
 } from '../core/run-source.ts';
 import { Admissions } from './admission.ts';
 import type { Answer, Reading, Shown } from './answer.ts';
@@ -92,8 +92,8 @@ export class PollingSource implements RunSource {
     return { pollers, ...this.#admissions.size };
   }
 
-  admit(runId: string, key: ApiKey, purpose?: Purpose): Promise<Admission> {
-    return this.#admissions.admit(runId, key, purpose);
+  admit(...asked: Parameters<RunSource['admit']>): Promise<Admission> {
+    return this.#admissions.admit(...asked);
   }
 
   watch(admitted: Admitted, observer: RunObserver): Watch {

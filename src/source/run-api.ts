@@ -12,6 +12,8 @@ import type { Pass, Toll } from '../core/forward.ts';
 import type { Logger } from '../core/log.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { ApiKey } from '../core/run-source.ts';
+import { traceFacts } from '../core/trace.ts';
+import type { Trace } from '../core/trace.ts';
 import { readAnswer } from './answer.ts';
 import type { Answer, Reading } from './answer.ts';
 import { Budget } from './budget.ts';
@@ -48,8 +50,9 @@ const NO_BODY = Buffer.alloc(0);
  */
 const AHEAD_OF_PAGE = 4;
 
-/** One request for a run, and what is known of it. */
-export type Asked = readonly [runId: string, key: ApiKey, known: Reading | undefined];
+/** One request for a run, what is known of it, and whose request it is for, if one's. */
+export type Asked =
+  readonly [runId: string, key: ApiKey, known: Reading | undefined, trace?: Trace | undefined];
 
 /** Upstream, within its budget. */
 export class RunApi implements Toll {
@@ -103,8 +106,8 @@ export class RunApi implements Toll {
   }
 
   /** The run as it is. A place was taken. */
-  get(...[runId, key, known]: Asked): Promise<Answer> {
-    return this.#ask(runId, key, known, {});
+  get(...[runId, key, known, trace]: Asked): Promise<Answer> {
+    return this.#ask(runId, key, known, { trace });
   }
 
   /** The run when it is over, or as it is after so long. A place was taken. */
@@ -202,7 +205,7 @@ export class RunApi implements Toll {
     const wallNow = clock.wallNow();
     const answer = readAnswer(exchange, { runId, key, known, mapping, wallNow });
     metrics.count('runcast_upstream_answers_total', answer.kind);
-    if (answer.kind === 'trouble') this.#report(answer.why);
+    if (answer.kind === 'trouble') this.#report(answer.why, extra.trace);
     return answer;
   }
 
@@ -224,10 +227,10 @@ export class RunApi implements Toll {
   }
 
   /** A line a minute while there is trouble, not one a poll. */
-  #report(why: string): void {
+  #report(why: string, trace?: Trace): void {
     const { log, clock } = this.#options;
     if (this.#isClosed) return;
-    log.debug('upstream trouble', { why });
+    log.debug('upstream trouble', { why, ...trace && traceFacts(trace) });
     this.#troubles++;
     if (clock.now() - this.#warnedAt < WARN_MS) return;
     log.warn('upstream is in trouble; streams wait', { why, requests: this.#troubles });

@@ -4,12 +4,15 @@
  * What the answer means is `answer.ts`' business.
  */
 
+import { randomBytes } from 'node:crypto';
 import * as http from 'node:http';
 import type * as https from 'node:https';
 import { createRequire } from 'node:module';
 
 import type { Clock } from '../core/clock.ts';
 import type { ApiKey } from '../core/run-source.ts';
+import { onwardTrace } from '../core/trace.ts';
+import type { Trace } from '../core/trace.ts';
 import { VERSION } from '../core/version.ts';
 import type { Exchange } from './exchange.ts';
 import { StreamRequest } from './stream-request.ts';
@@ -40,6 +43,8 @@ export interface Extra {
   readonly heldMs?: number;
   /** Unless the answer would be the same as the one with this tag (RFC 9110, 13.1.2). */
   readonly etag?: string;
+  /** Whose request it is made for, where it is one's. */
+  readonly trace?: Trace | undefined;
 }
 
 export type { Exchange } from './exchange.ts';
@@ -81,6 +86,7 @@ export class Upstream {
     const headers = {
       ...headersFor(key, 'application/json'),
       ...extra.etag === undefined ? {} : { 'if-none-match': extra.etag },
+      ...extra.trace && onwardTrace(extra.trace, randomBytes(8).toString('hex')),
     };
     const target = this.#target(runId, extra.suffix);
     const isHeld = extra.heldMs !== undefined;

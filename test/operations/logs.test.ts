@@ -47,8 +47,8 @@ async function start(
   return { cli, upstream, url, port: Number(new URL(url).port) };
 }
 
-/** More than a pipe holds, and than a socket does: each is a line of the log. */
-const REQUESTS = 4_000;
+/** More than a pipe holds, and than a socket does: each makes three lines of the log. */
+const REQUESTS = 1_200;
 
 async function makeLines(url: string): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 20 });
@@ -106,6 +106,32 @@ function unreadTests(workers: string): void {
       cli.stderr.split('"msg":"upstream trouble"').length > REQUESTS);
   });
 }
+
+describe('a line of the log', () => {
+  for (const workers of ['1', '2']) {
+    it(`is found by the id in an answer, with --workers ${workers}`, async (t) => {
+      const { cli, upstream, url } = await start(t, ['--workers', workers]);
+      upstream.run('down', refused(500, 'INTERNAL'));
+      const traceId = '0af7651916cd43dd8448eb211c80319c';
+      const answer = await fetch(`${url}/v1/runs/down`, {
+        headers: { 'x-api-key': KEY, 'traceparent': `00-${traceId}-b7ad6b7169203331-01` },
+      });
+      const { requestId } = await answer.json() as { requestId: string };
+      const about = (): Record<string, unknown>[] => cli.stderr.trimEnd().split('\n')
+        .map((line) => JSON.parse(line) as Record<string, unknown>)
+        .filter((line) => line['requestId'] === requestId);
+      await until('three lines', () => about().length === 3);
+      assert.deepEqual(about().map(({ time, ...line }) => (assert.ok(time), line))
+        .sort((one, other) => String(one['msg']).localeCompare(String(other['msg']))), [
+        { level: 'debug', msg: 'refused', requestId, traceId, status: 502,
+          code: 'UPSTREAM_UNAVAILABLE' },
+        { level: 'debug', msg: 'request', requestId, traceId, method: 'GET', route: 'status',
+          runId: 'down' },
+        { level: 'debug', msg: 'upstream trouble', requestId, traceId, why: 'status 500' },
+      ]);
+    });
+  }
+});
 
 describe('a log that nobody reads', () => {
   for (const workers of ['1', '2']) unreadTests(workers);
