@@ -17,7 +17,7 @@ import type { Logger } from './core/log.ts';
 import { VERSION } from './core/version.ts';
 import type { DoctorCommand } from './doctor-arguments.ts';
 import type { DemoApi } from './demo/run-api.ts';
-import { ComposedGateway, MAX_FORWARDS, machineParts } from './gateway.ts';
+import { ComposedGateway, MAX_FORWARDS, machineParts } from './composition.ts';
 import type { Gateway } from './gateway.ts';
 import type { Settings } from './options.ts';
 import { MAX_STREAMS } from './source/stream-driver.ts';

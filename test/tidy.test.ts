@@ -21,8 +21,9 @@ import type { SourceFile } from './tidy/source-text.ts';
 const ARROWS: find.Arrows = {
   'cli.ts': ['*'],
   'index.ts': ['gateway.ts', 'options.ts', 'core'],
-  cluster: ['gateway.ts', 'source', 'core', 'type options.ts'],
-  'gateway.ts': ['polling.ts', 'http', 'hub', 'source', 'core', 'options.ts'],
+  'gateway.ts': ['composition.ts', 'options.ts', 'core'],
+  cluster: ['composition.ts', 'source', 'core', 'type options.ts'],
+  'composition.ts': ['polling.ts', 'http', 'hub', 'source', 'core', 'type options.ts'],
   'polling.ts': ['source', 'core', 'type options.ts'],
   'arguments.ts': ['options.ts', 'watch-arguments.ts', 'doctor-arguments.ts',
     'health-arguments.ts', 'core', 'type client'],
@@ -60,8 +61,8 @@ const ONLY_THERE: readonly find.OnlyThere[] = [
     ],
   },
   {
-    what: 'ServerResponse', where: ['http/', 'gateway.ts', 'demo/'], imported: /^$/,
-    code: [/\bServerResponse\b/g],
+    what: 'ServerResponse', imported: /^$/, code: [/\bServerResponse\b/g],
+    where: ['http/', 'gateway.ts', 'composition.ts', 'demo/'],
   },
   {
     what: 'process', where: ['cluster/', 'cli.ts'], imported: /^node:(?:process|cluster)\b/,

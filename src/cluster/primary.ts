@@ -19,7 +19,7 @@ import type { Logger } from '../core/log.ts';
 import type { Counts } from '../core/machine.ts';
 import { METRICS, mergeSamples, renderMetrics } from '../core/metrics.ts';
 import type { Metrics, Sample } from '../core/metrics.ts';
-import { machineParts } from '../gateway.ts';
+import { machineParts } from '../composition.ts';
 import type { Settings } from '../options.ts';
 import type { LimitedSource } from '../source/limited-source.ts';
 import { Doors } from './doors.ts';

@@ -7,7 +7,7 @@ import cluster from 'node:cluster';
 
 import { systemClock } from '../core/clock.ts';
 import { Metrics } from '../core/metrics.ts';
-import { ComposedGateway, MAX_FORWARDS } from '../gateway.ts';
+import { ComposedGateway, MAX_FORWARDS } from '../composition.ts';
 import type { Settings } from '../options.ts';
 import { socketBudget } from './descriptors.ts';
 import { keepHeapSmall } from './heap.ts';

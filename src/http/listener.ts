@@ -9,6 +9,7 @@ import * as http from 'node:http';
 import { Server } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
+import type { Address } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
 import { envelope, refuse } from '../core/errors.ts';
 import type { ErrorCode } from '../core/errors.ts';
@@ -34,13 +35,6 @@ const MAX_HEADERS = 200;
 const BACKLOG = 4096;
 /** What was answered has this long to leave before connections are cut. */
 const LINGER_MS = 250;
-
-/** Where it really listens. */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-  readonly url: string;
-}
 
 /** What a listener is put together from, besides who answers. */
 export interface ListenerParts {
