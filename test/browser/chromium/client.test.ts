@@ -12,6 +12,8 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../../src/core/clock.ts';
+import { Tickets } from '../../../src/http/tickets.ts';
 import { createGateway } from '../../../src/index.ts';
 import { noBrowser, startBrowser } from '../../support/browser.ts';
 import type { Browser } from '../../support/browser.ts';
@@ -21,6 +23,7 @@ import { until } from '../../support/wait.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const MS = 60_000;
+const SECRET = 'a-secret-of-these-tests';
 /** `start(url, options)` in the page; what it is told is in `seen`, how it ended in `end`. */
 const HTML = `<!doctype html><title>client</title><link rel="icon" href="data:,">
 <script type="module">
@@ -55,7 +58,9 @@ interface Site {
 
 async function startSite(t: TestContext): Promise<Site> {
   const upstream = await startUpstream();
-  const options = { upstream: upstream.origin, pollIntervalMs: 40, drainTimeoutMs: 50 };
+  const options = {
+    upstream: upstream.origin, pollIntervalMs: 40, drainTimeoutMs: 50, ticketSecrets: [SECRET],
+  };
   let gateway = createGateway(options);
   const server = createServer((request, response) => {
     const { url = '/' } = request;
@@ -88,6 +93,13 @@ async function startSite(t: TestContext): Promise<Site> {
     await before.close();
   };
   return { origin, upstream, restart, streams: () => gateway.stats().streams };
+}
+
+/** As the gateway sealed it yesterday. */
+function expired(runId: string): string {
+  const clock = { ...systemClock, wallNow: () => Date.now() - 24 * 3_600_000 };
+  const options = { clock, ticketSecrets: [SECRET], streamTimeoutMs: 0 };
+  return new Tickets(options).seal(runId, { value: 'lma_a', header: 'x-api-key' }).text;
 }
 
 const seen = (): Promise<string[]> => browser.evaluate('return window.seen');
@@ -133,6 +145,9 @@ describe('runcast/client in Chromium', { skip: noBrowser }, () => {
       await start(url, { apiKey: 'lma_a' });
       assert.equal(await ended(), `WatchError ${end}`);
     }
+    await browser.open(`${site.origin}/`);
+    await start('/v1/runs/r/stream', { ticket: expired('r') });
+    assert.equal(await ended(), 'WatchError TICKET_EXPIRED 401');
     assert.equal(site.upstream.count('r'), 0);
   });
 

@@ -98,7 +98,14 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
   it('shows a demo run from its start to its end, and one that fails', async (t) => {
     const { url } = await serve(t);
     await browser.open(url);
-    await browser.evaluate(`for (const button of document.querySelectorAll('[data-demo]'))
+    await browser.evaluate(`const { fetch } = window;
+      window.codings = [];
+      window.fetch = async (url, ...rest) => {
+        const answer = await fetch(url, ...rest);
+        if (String(url).includes('/stream')) codings.push(answer.headers.get('content-encoding'));
+        return answer;
+      };
+      for (const button of document.querySelectorAll('[data-demo]'))
       button.click();`);
     const begun = await untilLook('both', ({ cards }) => cards.length === 2
       && cards.every(({ percent }) => percent !== null));
@@ -115,6 +122,8 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     const saved = await browser.evaluate<string>(
       'return document.getElementById("saved").textContent');
     assert.match(saved, /^\d+ upstream requests, \d+ saved$/);
+    const codings = await browser.evaluate<string[]>('return window.codings');
+    assert.ok(codings.length > 0 && codings.every((coding) => coding === 'gzip'));
   });
 
   it('goes on over a restart of the gateway, and shows nothing twice', async (t) => {
