@@ -154,8 +154,11 @@ export class Upstream {
   close(): void {
     this.#isClosed = true;
     for (const end of this.#underway) end();
-    this.#agent.destroy();
-    this.#heldAgent.destroy();
+    for (const agent of [this.#agent, this.#heldAgent]) {
+      // It may yet open a socket for what waited for one, and would keep it (Node 24.22, 26.12).
+      agent.maxFreeSockets = 0;
+      agent.destroy();
+    }
   }
 
   #target(runId: string, suffix = ''): { hostname: string; port: string; path: string } {
