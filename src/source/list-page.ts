@@ -54,7 +54,7 @@ export function nextQuery(query: string, next: string): string {
   return String(params);
 }
 
-/** What `JSON.parse` takes may be too deep to be printed: that is no list. */
+/** What `JSON.parse` takes may be too deep to be printed, before Node 26.12: that is no list. */
 function readSummaries(items: readonly unknown[], mapping: StatusMapping): Summary[] | undefined {
   try {
     return items.flatMap((item) => readSummary(fieldsOf(item), mapping));

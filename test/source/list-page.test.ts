@@ -58,9 +58,11 @@ describe('a page of the list', () => {
     assert.equal(read({ data: [], pagination: { page: 1, totalPages: 9 } })?.next, undefined);
   });
 
-  it('is none where a summary is nested deeper than it could be printed', () => {
+  it('is whole or none where a summary is nested deeper than some Nodes can print', () => {
     const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
-    assert.equal(read(`{"data":[{"runId":"a","status":"running","x":${deep}}]}`), undefined);
+    const page = read(`{"data":[{"runId":"a","status":"running","x":${deep}}]}`);
+    // Before V8 of Node 26.12 printing it throws.
+    assert.deepEqual((page?.summaries ?? [{ runId: 'a' }]).map(({ runId }) => runId), ['a']);
   });
 
   it('is none where the body is no list of runs', () => {
