@@ -11,6 +11,8 @@ import { Piece } from './piece.ts';
 /** The events of a stream; there are no others. */
 export type EventName = 'progress' | 'complete' | 'error' | 'timeout' | 'ping';
 
+const DATA = '\ndata: ';
+
 /** One event, ready to be written. */
 export class Frame extends Piece {
   readonly event: EventName;
@@ -18,6 +20,7 @@ export class Frame extends Piece {
   readonly id: string;
   #body: Piece | undefined;
 
+  /** With `retryMs`: the client is to come back after that time. */
   constructor(event: EventName, id: string, data: string, retryMs?: number) {
     // Behind the data: a stream that is cut in a last event must not have its client wait a day.
     const retry = retryMs === undefined ? '' : `retry: ${retryMs}\n`;
@@ -31,11 +34,18 @@ export class Frame extends Piece {
    * are their own. Made when it is first asked for.
    */
   get body(): Piece {
-    if (this.#body !== undefined) return this.#body;
+    return this.#body ??= new Piece(`event: ${this.event}\ndata: ${this.#data}\n\n`);
+  }
+
+  /** The same under another id, as the last event of a stream. */
+  asLast(id: string): Frame {
+    return new Frame(this.event, id, this.#data, TERMINAL_RETRY_MS);
+  }
+
+  get #data(): string {
     const { bytes } = this;
-    const from = bytes.indexOf('\ndata: ') + 1;
-    const data = bytes.toString('utf8', from, bytes.indexOf('\n', from));
-    return this.#body = new Piece(`event: ${this.event}\n${data}\n\n`);
+    const from = bytes.indexOf(DATA) + DATA.length;
+    return bytes.toString('utf8', from, bytes.indexOf('\n', from));
   }
 }
 

@@ -55,7 +55,7 @@ export interface RunObserver {
   onLost(key: string, loss: Loss): void;
 }
 
-/** Interest in one run on behalf of one or more keys. */
+/** Interest in one run on behalf of one or more keys. Its methods never throw. */
 export interface Watch {
   /** Another key watches too: it takes its turn in the polls. Holding twice is holding once. */
   hold(admitted: Admitted): void;
@@ -73,7 +73,10 @@ export interface RunSource {
    * request that wants to know; of those that wait for the same answer, the first one's counts.
    */
   admit(runId: string, key: ApiKey, purpose?: Purpose, trace?: Trace): Promise<Admission>;
-  /** Calls `observer` whenever the run differs from `admitted.snapshot`, never during the call. */
+  /**
+   * Calls `observer` whenever the run differs from `admitted.snapshot`, never during the call.
+   * What it throws ends the request that wanted to watch, and nothing else.
+   */
   watch(admitted: Admitted, observer: RunObserver): Watch;
   /** Stops all work; watches fall silent. Idempotent. */
   close(): void;

@@ -76,8 +76,9 @@ export class Bundle extends Stream implements StrandOwner {
     if (this.#ids[strand.index] !== frame.id) {
       if (this.#pending.has(strand)) this.skip(1);
       this.#pending.set(strand, frame);
-    } else if (this.#pending.delete(strand)) {
-      this.skip(1);
+    } else {
+      if (this.#pending.delete(strand)) this.skip(1);
+      strand.close(frame.event);
     }
     if (this.#left === 0) this.#concludeAll(frame);
     else if (this.isOpen && !this.#isStarting) this.onClear();
@@ -123,8 +124,11 @@ export class Bundle extends Stream implements StrandOwner {
     this.#ids[strand.index] = frame.id;
     const id = joinIds(this.#ids);
     const isLast = !this.isFollowing && this.#pending.size === 0;
-    const firstMs = this.#isFirst ? this.retryMs() : undefined;
+    const line = idLine(id, this.#isFirst ? this.retryMs() : undefined);
     this.#isFirst = false;
-    return this.writeAs(id, idLine(id, isLast ? TERMINAL_RETRY_MS : firstMs), frame);
+    // A day is told behind the data, never in front of it: see Frame.
+    const isTaken = isLast ? this.write(frame.asLast(id)) : this.writeAs(id, line, frame);
+    if (strand.isOver) strand.close(frame.event);
+    return isTaken;
   }
 }

@@ -118,14 +118,20 @@ export class Hub {
     return { owner, isOver, frame: channel?.frame ?? stateFrame(admitted.snapshot) };
   }
 
+  /** Throws what an embedder's own source may throw, with nothing left behind. */
   #channel(admitted: Admitted): Channel {
     const { runId } = admitted;
     for (const channel of this.#channels.get(runId)) if (channel.serves(admitted)) return channel;
-    const channel = new Channel(admitted, this.#source, (closed) => {
-      this.#channels.delete(runId, closed);
-    });
-    this.#channels.add(runId, channel);
-    return channel;
+    try {
+      const channel = new Channel(admitted, this.#source, (closed) => {
+        this.#channels.delete(runId, closed);
+      });
+      this.#channels.add(runId, channel);
+      return channel;
+    } catch (error) {
+      admitted.leave?.();
+      throw error;
+    }
   }
 
   #owner(admitted: Admitted, channel: Channel | undefined): FollowerOwner {

@@ -57,6 +57,8 @@ export interface StrandOwner {
 /** Trouble with one run is not asked for more often than this. */
 const MIN_RETRY_MS = 1000;
 
+type State = 'asking' | 'live' | 'waiting' | 'over';
+
 /** One run of a bundle. */
 export class Strand implements Follower, Sleeper {
   readonly runId: string;
@@ -66,7 +68,7 @@ export class Strand implements Follower, Sleeper {
   readonly #wanted: Wanted;
   readonly #parts: StrandParts;
   readonly #bundle: StrandOwner;
-  #state: 'asking' | 'live' | 'waiting' | 'over' = 'asking';
+  #state: State = 'asking';
   /** From when it is let in until its place is given back. */
   #owner: FollowerOwner | undefined;
   /** In a row. */
@@ -85,33 +87,31 @@ export class Strand implements Follower, Sleeper {
   start(): void {
     const { answer, answered } = this.#wanted;
     if (answer === undefined) this.#await(answered);
-    else this.#take(answer);
+    else this.#tryTake(answer);
   }
 
   offer(frame: Frame): void {
     this.#bundle.onState(this, frame);
   }
 
+  /** Nothing more comes of it. */
+  get isOver(): boolean {
+    return this.#state === 'over';
+  }
+
   finish(frame: Frame): void {
-    if (this.#state !== 'live') return;
-    this.leave();
-    this.close(frame.event);
-    this.#bundle.onOver(this, frame);
+    if (this.#state === 'live') this.#end(frame);
   }
 
   lose(_runId: string, refusal: Refusal): void {
-    if (this.#state !== 'live') return;
-    this.leave();
-    this.close('error');
-    this.#bundle.onOver(this, refusal);
+    if (this.#state === 'live') this.#end(refusal);
   }
 
   /** The run is another one now: it is asked for anew, and the others go on. */
   sendAway(): void {
     if (this.#state !== 'live') return;
-    this.leave();
-    this.close('ping');
     this.#wait(undefined);
+    this.close('ping');
   }
 
   drain(windowMs: number): void {
@@ -123,19 +123,16 @@ export class Strand implements Follower, Sleeper {
   }
 
   onWake(): void {
-    this.#state = 'asking';
+    this.#enter('asking');
     this.#await(this.#wanted.ask());
   }
 
   /** Wants nothing more. Idempotent. */
   leave(): void {
-    const isLive = this.#state === 'live';
-    this.#state = 'over';
-    this.#parts.wheel.cancel(this);
-    if (isLive) this.#owner?.onLeave(this);
+    this.#enter('over');
   }
 
-  /** Gives its place back. Idempotent. */
+  /** Gives its place back: its last event is written, or never will be. Idempotent. */
   close(reason: CloseReason): void {
     const owner = this.#owner;
     this.#owner = undefined;
@@ -143,8 +140,17 @@ export class Strand implements Follower, Sleeper {
   }
 
   #await(answer: Promise<Admission>): void {
-    // An embedder's own source may throw: then it is asked again.
-    answer.then((admission) => this.#take(admission)).catch(() => this.#wait(undefined));
+    void answer.then((admission) => this.#tryTake(admission));
+  }
+
+  /** An embedder's own source may throw when the run is to be watched: then it is asked again. */
+  #tryTake(admission: Admission): void {
+    try {
+      this.#take(admission);
+    } catch {
+      if (this.#state === 'asking') this.#wait(undefined);
+      else this.#bundle.destroy();
+    }
   }
 
   #take(admission: Admission): void {
@@ -156,14 +162,13 @@ export class Strand implements Follower, Sleeper {
     } else if (admission.refusal.retryable) {
       this.#wait(admission.refusal.retryAfterMs);
     } else {
-      this.leave();
-      this.#bundle.onOver(this, admission.refusal);
+      this.#end(admission.refusal);
     }
   }
 
   #join(admitted: Admitted): void {
     const { owner, frame, isOver } = this.#parts.join(admitted, this);
-    this.#state = 'live';
+    this.#enter('live');
     this.#owner = owner;
     this.#failures = 0;
     if (isOver) this.finish(frame);
@@ -172,8 +177,20 @@ export class Strand implements Follower, Sleeper {
 
   #wait(retryAfterMs: number | undefined): void {
     const { clock, random, wheel } = this.#parts;
-    this.#state = 'waiting';
+    this.#enter('waiting');
     const delayMs = backoffMs(++this.#failures, MIN_RETRY_MS, retryAfterMs, random);
     wheel.schedule(this, clock.now() + delayMs);
+  }
+
+  #end(last: Frame | Refusal): void {
+    this.#enter('over');
+    this.#bundle.onOver(this, last);
+  }
+
+  #enter(next: State): void {
+    const before = this.#state;
+    this.#state = next;
+    if (before === 'waiting') this.#parts.wheel.cancel(this);
+    if (before === 'live') this.#owner?.onLeave(this);
   }
 }

@@ -10,6 +10,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { refuse } from '../../src/core/errors.ts';
 import { NO_ID, REFUSED_ID } from '../../src/core/event-id.ts';
 import { TERMINAL_RETRY_MS } from '../../src/core/frame.ts';
+import { mergeSamples, renderMetrics } from '../../src/core/metrics.ts';
+import { SseParser } from '../support/sse-parser.ts';
 import { Lab, joined, over, step } from './bundle-lab.ts';
 import { PING_MS, SLOW_MS, TICK_MS, TIMEOUT_MS, assertSound } from './harness.ts';
 
@@ -37,6 +39,20 @@ describe('a stream of several runs', () => {
     assert.equal(lab.sink.isEnded, true);
     assert.deepEqual(lab.hub.size, { streams: 0, runs: 0 });
     assertSound(lab.sink);
+  });
+
+  it('keeps nobody away for a day whose connection is cut before the last event is whole', () => {
+    const lab = Lab.running('a').open();
+    lab.source.emit(over('a'));
+    const stream = Buffer.concat(lab.sink.written);
+    for (let cut = 0; cut < stream.length; cut++) {
+      const parser = new SseParser();
+      const ended = parser.push(stream.subarray(0, cut)).some(({ event }) => event === 'complete');
+      if (parser.retryMs === TERMINAL_RETRY_MS && !ended) {
+        // Only the blank line is missing: nothing comes behind the retry.
+        assert.equal(cut, stream.length - 1);
+      }
+    }
   });
 
   it('is over at once where all runs are', () => {
@@ -191,6 +207,21 @@ describe('one of several runs', () => {
     assert.equal(lab.lastId, joined(step('a', 5), step('b')));
   });
 
+  it('that a source throws at is asked for again, and takes no place meanwhile', async () => {
+    const lab = Lab.running('b').yes(step('a'));
+    const watch = lab.source.watch.bind(lab.source);
+    lab.source.watch = (admitted, observer) => {
+      if (admitted.runId === 'a') throw new Error('not now');
+      return watch(admitted, observer);
+    };
+    lab.open();
+    assert.deepEqual([lab.told, lab.left, lab.hub.size.streams], [['progress b'], ['a'], 1]);
+    lab.source.watch = watch;
+    lab.clock.advance(1_000 + TICK_MS);
+    await turn();
+    assert.deepEqual([lab.asked, lab.told], [['a'], ['progress b', 'progress a']]);
+  });
+
   it('gives its place back where its answer comes behind the end', async () => {
     const lab = Lab.running('a').no('b', 'UPSTREAM_UNAVAILABLE').open();
     lab.yes(step('b')).clock.advance(1_000 + TICK_MS);
@@ -249,7 +280,7 @@ describe('a slow reader of several runs', () => {
     assert.deepEqual(again.told, ['complete b']);
   });
 
-  it('is cut when it takes nothing for too long', () => {
+  it('is cut when it takes nothing for too long, and has not got the end that waited', () => {
     const lab = blocked();
     lab.source.emit(over('b'));
     lab.clock.advance(SLOW_MS + TICK_MS);
@@ -257,5 +288,8 @@ describe('a slow reader of several runs', () => {
     lab.sink.close();
     assert.deepEqual([lab.hub.size, lab.left.sort()],
       [{ streams: 0, runs: 0 }, ['a', 'b', 'c']]);
+    const text = renderMetrics(mergeSamples(lab.metrics.samples()));
+    assert.match(text, /^runcast_streams_closed_total\{reason="slow"\} 3$/m);
+    assert.match(text, /^runcast_streams_unfinished_total 3$/m);
   });
 });

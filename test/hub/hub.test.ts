@@ -8,8 +8,8 @@ import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { TERMINAL_RETRY_MS } from '../../src/core/frame.ts';
-import type { FakeSink } from '../support/fake-sink.ts';
-import { snapshotOf } from '../support/fake-source.ts';
+import { FakeSink } from '../support/fake-sink.ts';
+import { admittedAs, snapshotOf } from '../support/fake-source.ts';
 import { randomFrom, seeds } from '../support/random.ts';
 import { within } from '../support/wait.ts';
 import { assertSound, House, over, PING_MS, SLOW_MS, step, stepsOf } from './harness.ts';
@@ -56,6 +56,19 @@ describe('a run that is over', () => {
 });
 
 describe('a hub', () => {
+  it('throws what its source throws, and gives the place back', () => {
+    const { hub, source } = new House();
+    source.watch = () => {
+      throw new Error('no more');
+    };
+    let left = 0;
+    const admitted = { ...admittedAs('lma_a', step(0)), leave: () => void left++ };
+    const client = { sink: new FakeSink(), requestId: 'q', lastEventId: undefined };
+    assert.throws(() => hub.subscribe(admitted, client), /no more/);
+    assert.throws(() => hub.wait(admitted, { until: 1, answer: () => assert.fail() }), /no more/);
+    assert.deepEqual([left, hub.size], [2, { streams: 0, runs: 0 }]);
+  });
+
   it('keeps runs apart', () => {
     const house = new House();
     const state = (runId: string, n: number) => snapshotOf(runId, 'running', { step: n });

@@ -14,6 +14,8 @@ export class FakeSink implements Sink {
   /** All so far; grows. */
   readonly events: SseEvent[] = [];
   readonly parser = new SseParser();
+  /** As it was written. */
+  readonly written: Buffer[] = [];
   readonly violations: string[] = [];
   /** How often it was asked for progress. */
   probes = 0;
@@ -35,6 +37,7 @@ export class FakeSink implements Sink {
     if (this.#owesDrain && this.parser.unfinished === '') {
       this.violations.push(`written to a reader that is behind: ${bytes.toString()}`);
     }
+    this.written.push(bytes);
     for (const event of this.parser.push(bytes)) {
       this.events.push(event);
       this.onEvent?.(event);
