@@ -14,6 +14,8 @@ export interface Clock {
   wallNow(): number;
   /** Calls `fn` once after `delayMs` (at most 2^31-1: above it Node would fire at once). */
   setTimeout(fn: () => void, delayMs: number): Timer;
+  /** The same, but the process need not stay for it. */
+  setIdleTimeout(fn: () => void, delayMs: number): Timer;
   clearTimeout(timer: Timer): void;
 }
 
@@ -24,5 +26,6 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   wallNow: () => Date.now(),
   setTimeout: (fn, delayMs) => setTimeout(fn, Math.min(delayMs, MAX_DELAY_MS)),
+  setIdleTimeout: (fn, delayMs) => setTimeout(fn, Math.min(delayMs, MAX_DELAY_MS)).unref(),
   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
 };

@@ -122,8 +122,8 @@ export class Exchange {
     const { request, response, requestId } = this;
     const { clock, random } = this.#options;
     // Its position is handed back, or the client would forget which state it has.
-    const [, query] = (request.url ?? '').split('?');
-    const id = lastEventIdOf(request, new URLSearchParams(query)) ?? NO_ID;
+    const [, ...query] = (request.url ?? '').split('?');
+    const id = lastEventIdOf(request, new URLSearchParams(query.join('?'))) ?? NO_ID;
     const retryMs = Math.floor(Math.max(1000, retryAfterMs) * (1 + random() / 2));
     const head = { ...streamHead(requestId, false), 'x-runcast-refused': `${status} ${code}` };
     response.writeHead(200, this.head(head));

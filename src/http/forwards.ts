@@ -32,15 +32,12 @@ export interface ForwardsOptions {
 /** Requests under way at once in a process; more are refused until some end. */
 export const MAX_FORWARDS = 256;
 
-/** Further requests behind one on its connection close it. */
-const MAX_PIPELINED = 16;
-
 /** Passes requests on. */
 export class Forwards {
   readonly #options: ForwardsOptions;
   readonly #underway = new Set<Exchange>();
-  /** By connection its requests that are not answered yet, and the end of the last of them. */
-  readonly #turns = new WeakMap<Socket, { count: number; last: Promise<void> }>();
+  /** By connection the end of its last one: what is pipelined must not overtake. */
+  readonly #turns = new WeakMap<Socket, Promise<void>>();
   #isDraining = false;
   #onEmpty: () => void = () => undefined;
 
@@ -73,20 +70,13 @@ export class Forwards {
   /** Resolves when it is answered, or its client is gone. */
   answer(exchange: Exchange, route: ForwardRoute): Promise<void> {
     const { socket } = exchange.request;
-    const turns = this.#turns.get(socket) ?? { count: 0, last: Promise.resolve() };
-    // Pipelined requests wait here, and nothing else bounds them.
-    if (turns.count >= MAX_PIPELINED) {
-      socket.destroy();
-      return Promise.resolve();
-    }
-    turns.count++;
-    // What is pipelined must not overtake.
-    turns.last = turns.last.catch(() => undefined).then(() => this.#answer(exchange, route))
+    const before = this.#turns.get(socket) ?? Promise.resolve();
+    const turn = before.catch(() => undefined).then(() => this.#answer(exchange, route))
       .finally(() => {
-        if (--turns.count === 0) this.#turns.delete(socket);
+        if (this.#turns.get(socket) === turn) this.#turns.delete(socket);
       });
-    this.#turns.set(socket, turns);
-    return turns.last;
+    this.#turns.set(socket, turn);
+    return turn;
   }
 
   async #answer(exchange: Exchange, { target }: ForwardRoute): Promise<void> {

@@ -47,6 +47,8 @@ export interface HandlerOptions extends
   readonly demoKey?: string;
 }
 
+/** Requests on one connection that are not answered yet: one more closes it. */
+const MAX_PIPELINED = 64;
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Answers requests; {@link Handler.handle} may be mounted in any server. */
@@ -61,6 +63,8 @@ export class Handler {
   readonly #ticketOffice: TicketOffice;
   readonly #forwards: Forwards;
   readonly #offers: Offers;
+  /** By connection how many requests are not answered yet. Nothing else bounds them. */
+  readonly #pipelined = new WeakMap<Socket, number>();
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
@@ -118,20 +122,38 @@ export class Handler {
   #handle(exchange: Exchange, route = this.#routeOf(exchange)): void {
     const { request, response, trace } = exchange;
     const { log } = this.#options;
+    const { socket } = request;
     // Never the path as it came: a key may stand in it by mistake.
     const facts = { ...traceFacts(trace), method: request.method, route: route.kind };
     log.debug('request', { ...facts, ...'runId' in route && { runId: route.runId } });
     // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
-    if (this.#streams.has(request.socket) || this.#doctor.has(request.socket)) {
-      request.socket.destroy();
+    if (this.#streams.has(socket) || this.#doctor.has(socket) || !this.#enter(socket)) {
+      socket.destroy();
       return;
     }
     this.#answer(exchange, route).catch((error: unknown) => {
       log.error('request failed', { ...traceFacts(trace), error: String(error) });
-      if (response.headersSent) request.socket.destroy();
+      if (response.headersSent) socket.destroy();
       else exchange.refuse(refuse('INTERNAL_ERROR'));
-    });
+    }).finally(() => this.#leave(socket));
+  }
+
+  /** False: there are too many before this one. */
+  #enter(socket: Socket): boolean {
+    const count = this.#pipelined.get(socket) ?? 0;
+    if (count >= MAX_PIPELINED) {
+      this.#options.metrics.count('runcast_limit_total', 'pipelined');
+      return false;
+    }
+    this.#pipelined.set(socket, count + 1);
+    return true;
+  }
+
+  #leave(socket: Socket): void {
+    const count = (this.#pipelined.get(socket) ?? 1) - 1;
+    if (count > 0) this.#pipelined.set(socket, count);
+    else this.#pipelined.delete(socket);
   }
 
   #routeOf({ request: { method = '', url = '' }, place }: Exchange): Route {

@@ -53,7 +53,7 @@ export class Hosts {
   #look(): void {
     for (const server of this.#servers) if (!server.listening) this.#servers.delete(server);
     if (this.#servers.size > 0) {
-      this.#timer = this.#clock.setTimeout(() => this.#look(), LOOK_MS);
+      this.#timer = this.#clock.setIdleTimeout(() => this.#look(), LOOK_MS);
       return;
     }
     this.stop();

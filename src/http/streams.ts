@@ -40,7 +40,7 @@ interface Ask {
 export class Streams {
   readonly #options: StreamsOptions;
   readonly #entrance: Entrance;
-  /** Connections that carry a stream, or a request for one whose proof is under way. */
+  /** Connections that node:http has, with a stream or a request for one on them. */
   readonly #streaming = new WeakSet<Socket>();
   readonly #queues: SendQueues;
   readonly #connections: Connections;

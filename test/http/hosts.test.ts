@@ -51,6 +51,7 @@ describe('a gateway that is mounted', () => {
     const server = await serverOf(t, hosts);
     hosts.stop();
     hosts.stop();
+    assert.equal(clock.pending, 0);
     server.close();
     clock.advance(60_000);
   });

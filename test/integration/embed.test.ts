@@ -4,16 +4,19 @@
  */
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { promisify } from 'node:util';
 import { startDemoApi } from '../../src/demo/run-api.ts';
 import { GatewayError, createGateway } from '../../src/index.ts';
 import type {
   Admission, Admitted, ApiKey, GatewayOptions, Logger, RunObserver, RunSource, Snapshot, Watch,
 } from '../../src/index.ts';
+import { testFile } from '../support/files.ts';
 import { assertEnded, assertRetry, names } from '../support/gateway.ts';
 import { openStream } from '../support/sse-client.ts';
 import type { SseStream } from '../support/sse-client.ts';
@@ -76,6 +79,19 @@ function mountTests(): void {
     await source.ended;
     assert.equal(source.response.headers['x-runcast-refused'], '503 RESOURCE_UNAVAILABLE');
     assert.equal(upstream.count(), asked);
+  });
+
+  it('keeps no process alive whose server does not', async () => {
+    const script = `
+      import { createServer } from 'node:http';
+      import { createGateway } from './dist/index.js';
+      const { handler } = createGateway({ upstream: 'http://127.0.0.1:9' });
+      const server = createServer(handler).listen(0, '127.0.0.1').unref();
+      const { port } = await new Promise((resolve) =>
+        server.on('listening', () => resolve(server.address())));
+      await (await fetch('http://127.0.0.1:' + port + '/livez')).text();`;
+    const args = ['--input-type=module', '--eval', script];
+    await promisify(execFile)(process.execPath, args, { cwd: testFile('..'), timeout: 20_000 });
   });
 
   it('needs no server at all to be made and closed', async (t) => {

@@ -73,6 +73,20 @@ export function behindTests(start: StartGateway): void {
     assert.ok(upstream.count('flood') <= 5, `${upstream.count('flood')} upstream requests`);
   });
 
+  it('65 pipelined requests that wait are too many, and 64 are answered in order', async () => {
+    const { upstream, port } = gateway();
+    upstream.run('waits', state('running'));
+    const wait = get('waits').replace('/stream', '/wait?timeout=60');
+    const many = openRaw(port, wait.repeat(65));
+    await closing(many);
+    assert.equal(many.received().toString(), '');
+    const some = openRaw(port, wait.repeat(64));
+    await upstream.next('waits');
+    upstream.run('waits', state('completed'));
+    await until('all answers', () => responses(some.received().toString()) === 64);
+    some.socket.destroy();
+  });
+
   it('a blank line behind the request changes nothing', async () => {
     const { upstream, port } = gateway();
     upstream.run('blank', state('running'));

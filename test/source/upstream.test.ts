@@ -42,6 +42,10 @@ class CountingClock implements Clock {
     return timer;
   }
 
+  setIdleTimeout(fn: () => void, delayMs: number): Timer {
+    return this.setTimeout(fn, delayMs);
+  }
+
   clearTimeout(timer: Timer): void {
     this.timers.delete(timer);
     systemClock.clearTimeout(timer);

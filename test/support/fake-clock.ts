@@ -39,6 +39,10 @@ export class FakeClock implements Clock {
     return entry as unknown as Timer;
   }
 
+  setIdleTimeout(fn: () => void, delayMs: number): Timer {
+    return this.setTimeout(fn, delayMs);
+  }
+
   clearTimeout(timer: Timer): void {
     this.#timers.delete(timer as unknown as Entry);
   }
