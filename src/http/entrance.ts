@@ -41,11 +41,18 @@ export class Entrance {
 
   /** The key of a request that may be asked for about this run; undefined: it was refused. */
   keyOf(exchange: Exchange, runId: string): ApiKey | undefined {
-    return this.keysOf(exchange, [runId])?.[0];
+    const [key] = this.keysOf(exchange, [runId]) ?? [];
+    if (key === undefined || !('code' in key)) return key;
+    return void exchange.refuse(key);
   }
 
-  /** The key that each of the runs is asked for with; undefined: the request was refused. */
-  keysOf(exchange: Exchange, runIds: readonly string[]): readonly ApiKey[] | undefined {
+  /**
+   * The key that each of the runs is asked for with, or why its ticket is none; undefined: the
+   * whole request was refused.
+   */
+  keysOf(
+    exchange: Exchange, runIds: readonly string[],
+  ): readonly (ApiKey | Refusal)[] | undefined {
     const { request } = exchange;
     // A body that never comes would end the answer at the server's request timeout.
     if (hasBody(request)) {
@@ -61,7 +68,9 @@ export class Entrance {
   }
 
   /** A proxy in front might have judged by another one than we do, so there is one of anything. */
-  #keysIn(request: IncomingMessage, runIds: readonly string[]): readonly ApiKey[] | Refusal {
+  #keysIn(
+    request: IncomingMessage, runIds: readonly string[],
+  ): readonly (ApiKey | Refusal)[] | Refusal {
     const tickets = ticketsOf(request);
     if (tickets.length === 0) {
       const key = readKey(request, this.#keyPrefix);
@@ -71,13 +80,7 @@ export class Entrance {
       const error = 'There is one ticket for each run, in their order, and no key beside it';
       return refuse('TICKET_INVALID', { error });
     }
-    const keys: ApiKey[] = [];
-    for (const [i, runId] of runIds.entries()) {
-      const key = this.#tickets.open(tickets[i] ?? '', runId);
-      if ('code' in key) return key;
-      keys.push(key);
-    }
-    return keys;
+    return runIds.map((runId, i) => this.#tickets.open(tickets[i] ?? '', runId));
   }
 
   #passing<T extends object>(exchange: Exchange, keys: T | Refusal): T | undefined {

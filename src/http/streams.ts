@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
+import type { Refusal } from '../core/errors.ts';
 import { splitId } from '../core/event-id.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Admission, ApiKey } from '../core/run-source.ts';
@@ -33,7 +34,8 @@ export interface StreamsOptions {
 
 interface Ask {
   readonly runId: string;
-  readonly key: ApiKey;
+  /** Or why its ticket is none. */
+  readonly key: ApiKey | Refusal;
 }
 
 /** Opens streams. */
@@ -68,16 +70,13 @@ export class Streams {
       const error = 'A stream has its own connection';
       return exchange.refuse(refuse('VALIDATION_ERROR', { error }));
     }
-    const runIds = route.kind === 'stream' ? [route.runId] : route.runIds;
-    const keys = this.#entrance.keysOf(exchange, runIds);
-    if (keys === undefined) return undefined;
     const lastEventId = lastEventIdOf(request, route.query);
-    const asks = runIds.map((runId, i) => ({ runId, key: keys[i] as ApiKey }));
     this.#streaming.add(request.socket);
     let isOpen = false;
     try {
       isOpen = await (route.kind === 'stream'
-        ? this.#join(exchange, asks, lastEventId) : this.#joinAll(exchange, asks, lastEventId));
+        ? this.#join(exchange, route.runId, lastEventId)
+        : this.#joinAll(exchange, route.runIds, lastEventId));
     } finally {
       if (!isOpen) this.#streaming.delete(request.socket);
     }
@@ -86,10 +85,11 @@ export class Streams {
 
   /** Is there a stream now? */
   async #join(
-    exchange: Exchange, [ask]: readonly Ask[], lastEventId: string | undefined,
+    exchange: Exchange, runId: string, lastEventId: string | undefined,
   ): Promise<boolean> {
-    if (ask === undefined) return false;
-    const admitted = await this.#entrance.admit(exchange, ask.runId, ask.key, 'follow');
+    const key = this.#entrance.keyOf(exchange, runId);
+    if (key === undefined) return false;
+    const admitted = await this.#entrance.admit(exchange, runId, key, 'follow');
     if (admitted === undefined) return false;
     if (hasSeen(admitted, lastEventId)) {
       admitted.leave?.();
@@ -103,17 +103,22 @@ export class Streams {
 
   /** Is there a stream of several now? */
   async #joinAll(
-    exchange: Exchange, asks: readonly Ask[], lastEventId: string | undefined,
+    exchange: Exchange, runIds: readonly string[], lastEventId: string | undefined,
   ): Promise<boolean> {
     const { trace } = exchange;
-    const asked = asks.map(({ runId, key }) => this.#entrance.ask(runId, key, trace));
+    const keys = this.#entrance.keysOf(exchange, runIds);
+    if (keys === undefined) return false;
+    const asks = runIds.map((runId, i) => ({ runId, key: keys[i] as ApiKey | Refusal }));
+    const ask = async ({ runId, key }: Ask): Promise<Admission> =>
+      ('code' in key ? { kind: 'refused', refusal: key } : this.#entrance.ask(runId, key, trace));
+    const asked = asks.map(ask);
     const answers = await this.#entrance.gather(
       exchange, firstAnswers(asked, this.#options.clock));
     const verdict = answers && verdictOn(answers, splitId(lastEventId, asks.length));
     if (answers !== undefined && verdict?.kind === 'open') {
-      const wanted = asks.map(({ runId, key }, i) => ({
-        runId, key, answer: answers[i], answered: asked[i] as Promise<Admission>,
-        ask: () => this.#entrance.ask(runId, key, trace),
+      const wanted = asks.map((each, i) => ({
+        runId: each.runId, answer: answers[i], answered: asked[i] as Promise<Admission>,
+        ask: () => ask(each),
       }));
       return this.#open(exchange, lastEventId, (client) => {
         this.#options.hub.bundle(wanted, client);

@@ -12,14 +12,13 @@ import { backoffMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Refusal } from '../core/errors.ts';
 import type { Frame } from '../core/frame.ts';
-import type { Admission, Admitted, ApiKey } from '../core/run-source.ts';
+import type { Admission, Admitted } from '../core/run-source.ts';
 import type { CloseReason, Follower, FollowerOwner } from './follower.ts';
 import type { Sleeper, Wheel } from './wheel.ts';
 
-/** A run that a client wants, with the key that it is asked for with. */
+/** A run that a client wants. */
 export interface Wanted {
   readonly runId: string;
-  readonly key: ApiKey;
   /** The answer to the first question; undefined while that is under way. */
   readonly answer: Admission | undefined;
   /** The answer to it, whenever it comes. Never rejects. */
@@ -62,13 +61,14 @@ type State = 'asking' | 'live' | 'waiting' | 'over';
 /** One run of a bundle. */
 export class Strand implements Follower, Sleeper {
   readonly runId: string;
-  readonly key: string;
   readonly index: number;
   slot = -1;
   readonly #wanted: Wanted;
   readonly #parts: StrandParts;
   readonly #bundle: StrandOwner;
   #state: State = 'asking';
+  /** That it was let in with. */
+  #key = '';
   /** From when it is let in until its place is given back. */
   #owner: FollowerOwner | undefined;
   /** In a row. */
@@ -77,10 +77,13 @@ export class Strand implements Follower, Sleeper {
   constructor(index: number, wanted: Wanted, parts: StrandParts, bundle: StrandOwner) {
     this.index = index;
     this.runId = wanted.runId;
-    this.key = wanted.key.value;
     this.#wanted = wanted;
     this.#parts = parts;
     this.#bundle = bundle;
+  }
+
+  get key(): string {
+    return this.#key;
   }
 
   /** Takes the first answer, now if it is there. */
@@ -167,6 +170,7 @@ export class Strand implements Follower, Sleeper {
   }
 
   #join(admitted: Admitted): void {
+    this.#key = admitted.key.value;
     const { owner, frame, isOver } = this.#parts.join(admitted, this);
     this.#enter('live');
     this.#owner = owner;

@@ -6,7 +6,7 @@ import type { Snapshot } from '../../src/core/execution.ts';
 import type { Admission } from '../../src/core/run-source.ts';
 import type { StreamPolicy } from '../../src/hub/stream.ts';
 import { FakeSink } from '../support/fake-sink.ts';
-import { admittedAs, apiKey, snapshotOf } from '../support/fake-source.ts';
+import { admittedAs, snapshotOf } from '../support/fake-source.ts';
 import { House } from './harness.ts';
 
 export const step = (runId: string, n = 0): Snapshot => snapshotOf(runId, 'running', { step: n });
@@ -38,7 +38,7 @@ export class Lab extends House {
   /** Follows all that there is an answer for; over another connection once the first is gone. */
   open(lastEventId?: string): this {
     const wanted = [...this.answers].map(([runId, answer]) => ({
-      runId, key: apiKey('lma_a'), answer, answered: Promise.resolve(answer),
+      runId, answer, answered: Promise.resolve(answer),
       ask: async () => {
         this.asked.push(runId);
         return this.answers.get(runId) ?? answer;

@@ -138,10 +138,24 @@ function useTests(start: StartGateway): void {
       assert.match((await stream.next(({ data }) => data.includes(runId))).data, /"running"/);
     }
     stream.destroy();
-    for (const tickets of [[two, one], [one], [one, two, two], [one, one]]) {
+    for (const tickets of [[two, one], [one], [one, two, two]]) {
       const query = tickets.map(({ ticket }) => `&ticket=${ticket}`).join('');
       assert.equal(codeOf(await gateway().call('GET', path + query)), '401 TICKET_INVALID');
     }
+  });
+
+  it('that is none is a no to its run, and the others go on', async (t) => {
+    const { upstream } = gateway();
+    for (const runId of ['g1', 'g2']) upstream.run(runId, state('running'));
+    const { ticket } = await issue(gateway(), 'g1');
+    const path = `/v1/runs/stream?runId=g1&runId=g2&ticket=${ticket}&ticket=${ticket}`;
+    const stream = await follow(t, gateway(), path);
+    const told = JSON.parse((await stream.next('error')).data) as Record<string, unknown>;
+    assert.deepEqual([told['runId'], told['code'], told['retryable']],
+      ['g2', 'TICKET_INVALID', false]);
+    upstream.run('g1', state('completed'));
+    await stream.next('complete');
+    assert.equal(upstream.count('g2'), 0);
   });
 
   it('is refused to an EventSource with a status, which stops it', async (t) => {
