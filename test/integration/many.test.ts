@@ -131,7 +131,8 @@ function streamTests(start: StartGateway): void {
     assert.equal(packed.response.headers['content-encoding'], 'gzip');
     const events = gunzipSync(packed.raw).toString().split('\n\n').slice(0, -1);
     assert.equal(events.filter((event) => /^event: complete$/m.test(event)).length, 50);
-    assert.match(events.at(-1) ?? '', /^event: complete\nid: [\w.-]{849}\ndata: .*\nretry: 86400000$/);
+    assert.match(events.at(-1) ?? '',
+      /^event: complete\nid: [\w.-]{849}\ndata: .*\nretry: 86400000$/);
     assert.ok(packed.rawBytes < plain.rawBytes / 2, 'and smaller');
     const again = await follow(gateway(), runIds, { lastEventId: plain.events.at(-1)?.id ?? '' });
     assert.equal(again.response.status, 204);
@@ -144,7 +145,8 @@ function streamTests(start: StartGateway): void {
       `GET ${pathOf(['old', 'older'])} HTTP/1.0\r\nx-api-key: lma_a\r\n\r\n`);
     await raw.closed;
     const body = raw.received().toString().split('\r\n\r\n')[1] ?? '';
-    assert.match(body, /^retry: \d+\nid: \S+\nevent: \w+\ndata: \{.*\}\n\n[^]*\nretry: 86400000\n\n$/);
+    assert.match(body,
+      /^retry: \d+\nid: \S+\nevent: \w+\ndata: \{.*\}\n\n[^]*\nretry: 86400000\n\n$/);
   });
 
   it('refuses nonsense', async () => {
