@@ -23,6 +23,7 @@ import { Listener } from './http/listener.ts';
 import { Hub } from './hub/hub.ts';
 import type { Settings } from './options.ts';
 import { forwarding, polling } from './polling.ts';
+import { GuardedSource } from './source/guarded-source.ts';
 import { LimitedSource } from './source/limited-source.ts';
 
 export { MAX_FORWARDS } from './http/forwards.ts';
@@ -33,7 +34,7 @@ export function machineParts(
 ): Parts & { readonly source: LimitedSource } {
   const metrics = new Metrics();
   const { inner, intake, toll } = given === undefined ? polling(settings, log, metrics)
-    : { inner: given, intake: undefined, toll: undefined };
+    : { inner: new GuardedSource(given, log), intake: undefined, toll: undefined };
   const source = new LimitedSource(inner, settings, metrics, systemClock);
   const machine: Machine = {
     stats: () => source.size,

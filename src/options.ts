@@ -7,6 +7,7 @@ import { GatewayError } from './core/errors.ts';
 import { LOG_LEVELS } from './core/log.ts';
 import type { LogLevel, Logger } from './core/log.ts';
 import { printed } from './core/printed.ts';
+import { isRunSource } from './core/run-source.ts';
 import type { RunSource } from './core/run-source.ts';
 import {
   duration, integer, jwks, list, memberNames, onOff, oneOf, orWord, origin, origins, rate, secret,
@@ -15,7 +16,7 @@ import {
 import type { Kind, Rate } from './option-kinds.ts';
 
 /** Ways to follow runs. */
-export const SOURCE_KINDS = ['poll', 'wait', 'list', 'stream'] as const;
+const SOURCE_KINDS = ['poll', 'wait', 'list', 'stream'] as const;
 /** One of them. */
 export type SourceKind = (typeof SOURCE_KINDS)[number];
 
@@ -194,7 +195,9 @@ const ONLY_IN_CODE = ['source', 'logger'];
 const ONLY_ON_THE_COMMAND_LINE = ['logLevel', 'workers'];
 
 /** For embedders: checks, fills in and freezes; throws one GatewayError with every mistake. */
-export function resolveOptions(given: GatewayOptions): Settings {
+export function resolveOptions(options: GatewayOptions): Settings {
+  const given: GatewayOptions = (options as unknown) ?? {}; // from who has no types
+  const { source } = given;
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(given)) {
@@ -209,19 +212,21 @@ export function resolveOptions(given: GatewayOptions): Settings {
       problems.push(`${key}: got ${got}, expected ${spec.kind.expectedInCode}`);
     }
   }
-  if (given.upstream === undefined && given.source === undefined) {
+  if ((given.upstream ?? source) === undefined) {
     problems.push('upstream: got nothing, expected the URL of a run API (or a source)');
   }
-  if (given.source !== undefined && given.forward === true) {
+  if (source !== undefined && !isRunSource(source)) {
+    problems.push(`source: got ${printed(source)}, expected admit(), watch() and close()`);
+  }
+  if (source !== undefined && given.forward === true) {
     problems.push('forward: got true with a source, expected an upstream without one');
   }
   return settle(values, problems);
 }
 
 /** What every way of giving options comes to: the defaults, and the checks across options. */
-export function settle(values: Record<string, unknown>, problems: string[]): Settings {
-  // Each value was checked by the kind of its option.
-  const settings = { ...DEFAULTS, ...values } as unknown as Settings;
+export function settle(checked: Record<string, unknown>, problems: string[]): Settings {
+  const settings = { ...DEFAULTS, ...checked } as unknown as Settings;
   const both = settings.completeOn.filter((status) => settings.errorOn.includes(status));
   if (both.length > 0) {
     problems.push(`complete-on and error-on: got ${both.join(', ')} in both, expected each once`);
@@ -231,17 +236,15 @@ export function settle(values: Record<string, unknown>, problems: string[]): Set
     problems.push(`upstream-path: got a ? in it, expected none with source ${sourceKind}`);
   }
   if (sourceKind === 'list' && !/\?|\/\{runId\}$/.test(upstreamPath)) {
-    problems.push(`upstream-path: got ${printed(upstreamPath)}, expected /{runId} at its end`
-      + ' with source list');
+    problems.push(`upstream-path: got ${printed(upstreamPath)}, expected …/{runId} for a list`);
   }
   if (settings.adminPort === settings.port) {
     problems.push(`admin-port: got ${settings.port}, expected another one than port`);
   }
   if (problems.length > 0) throw new GatewayError('INVALID_OPTIONS', problems);
-  const { completeOn, errorOn } = settings;
   return Object.freeze({
     ...settings,
-    completeOn: Object.freeze([...completeOn]),
-    errorOn: Object.freeze([...errorOn]),
+    completeOn: Object.freeze([...settings.completeOn]),
+    errorOn: Object.freeze([...settings.errorOn]),
   });
 }

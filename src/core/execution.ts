@@ -10,12 +10,16 @@ import { createHash } from 'node:crypto';
 /** One state of one run, complete in itself: a newer one replaces it, whatever came between. */
 export interface Snapshot {
   readonly runId: string;
-  /** Digest of `data`: it names the state on any worker, on any replica, after a restart. */
+  /**
+   * Digest of `data`: it names the state on any worker, on any replica, after a restart. A source
+   * of your own may name it otherwise, by up to 64 of `A-Z a-z 0-9 _ -`; what is no such name, or
+   * `none` or `refused`, is replaced by the digest.
+   */
   readonly id: string;
   readonly status: string;
   /** Which event ends the run's streams; undefined while the run goes on. */
   readonly terminal: 'complete' | 'error' | undefined;
-  /** Upstream's JSON for the run, without raw CR and LF. */
+  /** JSON of the run, upstream's own. Raw CR and LF are dropped: valid JSON has none in strings. */
   readonly data: string;
   /**
    * What proves that two keys look at the same run: its `runId`, `workflowId` and `createdAt`,

@@ -55,7 +55,7 @@ export interface RunObserver {
   onLost(key: string, loss: Loss): void;
 }
 
-/** Interest in one run on behalf of one or more keys. Its methods never throw. */
+/** Interest in one run on behalf of one or more keys. What it throws is only logged. */
 export interface Watch {
   /** Another key watches too: it takes its turn in the polls. Holding twice is holding once. */
   hold(admitted: Admitted): void;
@@ -78,6 +78,12 @@ export interface RunSource {
    * What it throws ends the request that wanted to watch, and nothing else.
    */
   watch(admitted: Admitted, observer: RunObserver): Watch;
-  /** Stops all work; watches fall silent. Idempotent. */
+  /** Stops all work; watches fall silent. Idempotent. What it throws is only logged. */
   close(): void;
+}
+
+/** Has it what a source has? For those who come without types. */
+export function isRunSource(source: unknown): boolean {
+  const methods = source as Readonly<Record<string, unknown>> | null;
+  return ['admit', 'watch', 'close'].every((name) => typeof methods?.[name] === 'function');
 }

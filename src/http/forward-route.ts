@@ -11,7 +11,7 @@ export interface ForwardRoute {
 }
 
 /** What is passed on; the others have no meaning there, or one of their own here. */
-export const FORWARD_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
+const FORWARD_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'];
 
 /** Servers have decoded a path twice, and none that is known of three times. */
 const MAX_DECODINGS = 3;

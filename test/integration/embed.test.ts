@@ -335,7 +335,10 @@ function optionTests(): void {
   });
 
   it('must name an upstream or bring a source', () => {
-    assert.throws(() => createGateway({}), { code: 'INVALID_OPTIONS' });
+    const anything = createGateway as (options?: unknown) => unknown;
+    for (const none of [{}, undefined, null, { source: {} }, { source: null }]) {
+      assert.throws(() => anything(none), { code: 'INVALID_OPTIONS' }, JSON.stringify(none));
+    }
   });
 
   it('are checked against each other', () => {
