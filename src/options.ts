@@ -212,7 +212,7 @@ export function resolveOptions(options: GatewayOptions): Settings {
       problems.push(`${key}: got ${got}, expected ${spec.kind.expectedInCode}`);
     }
   }
-  if ((given.upstream ?? source) === undefined) {
+  if (given.upstream === undefined && source === undefined) {
     problems.push('upstream: got nothing, expected the URL of a run API (or a source)');
   }
   if (source !== undefined && !isRunSource(source)) {
