@@ -127,7 +127,7 @@ describe('README', () => {
         const url = '${gateway().origin}/v1/runs/' + id + '/stream';
         const { event, error } = useRun(url, { apiKey });
         const text = error?.code ?? event?.data.status ?? 'nothing';
-        shown.push(text);
+        shown.push(id + ' ' + text);
         return text;
       };
       // What is set within act() is rendered at its end.
@@ -140,17 +140,20 @@ describe('README', () => {
         else root.update(createElement(App, props));
       });
       await show({ id: 'one', apiKey: 'lma_a' });
-      await until('running');
+      await until('one running');
       await show({ id: 'two', apiKey: 'lma_a' });
-      await until('completed');
+      await until('two completed');
       await show({ id: 'a.b', apiKey: 'lma_a' });
-      await until('VALIDATION_ERROR');
+      await until('a.b VALIDATION_ERROR');
       await act(() => root.unmount());
       console.log(JSON.stringify(shown));
     `);
     const [line] = await cli.stdoutLine(/^\[.*\]$/, MS);
     const shown = JSON.parse(line) as string[];
-    assert.deepEqual([...new Set(shown)], ['nothing', 'running', 'completed', 'VALIDATION_ERROR']);
+    assert.deepEqual([...new Set(shown)], [
+      'one nothing', 'one running', 'two nothing', 'two completed',
+      'a.b nothing', 'a.b VALIDATION_ERROR',
+    ], 'never another run\'s');
     // One that went on watching would keep the process.
     assert.equal((await within(MS, 'the end of it', cli.exited)).code, 0);
     return undefined;
