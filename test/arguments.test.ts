@@ -168,7 +168,7 @@ describe('mistakes', () => {
     assert.equal(settingsOf(['serve', path]).sourceKind, 'poll');
     const below = '--upstream-path=/jobs/{runId}/state';
     assert.deepEqual(problemsOf(['serve', '--source=list', below]), [
-      "upstream-path: got '/jobs/{runId}/state', expected /{runId} at its end with source list",
+      "upstream-path: got '/jobs/{runId}/state', expected …/{runId} for a list",
     ]);
   });
 
