@@ -5,6 +5,7 @@
 
 import { outputsOf } from './events.ts';
 import type { RunOutput, RunState } from './events.ts';
+import { textOf } from './plain-value.ts';
 import { columnsOf, cutTo, fitTo, harmless } from './text.ts';
 
 /** What a picture must fit into. */
@@ -80,15 +81,14 @@ export function percentOf({ progress }: RunState): number | undefined {
 
 /** What a node is called. */
 export function labelOf({ label, id }: RunOutput): string {
-  const name = [label, id].find((each) => typeof each === 'string' && each !== '');
-  return harmless(name ?? 'output');
+  return harmless(textOf(label) || textOf(id) || 'output');
 }
 
 /** What has come of it, in a line: its error or its value. */
 export function detailOf({ type, value, error }: RunOutput): string {
   if (typeof error === 'string' && error !== '') return harmless(error);
-  if (value === null || value === undefined) return '';
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const text = textOf(value);
+  if (text === '') return '';
   const kind = typeof type === 'string' && type !== 'text' ? `${type}  ` : '';
   // A picture in the text itself says nothing to anybody.
   return harmless(kind + text.replace(/^(data:[^,]{0,100},).*$/s, '$1…'));
@@ -97,7 +97,7 @@ export function detailOf({ type, value, error }: RunOutput): string {
 /** `0:12` from its start to its end, or until now; empty where it says nothing of that. */
 export function elapsed(run: RunState, wallNow: number): string {
   const [from, to] = [run.startedAt ?? run.createdAt, run.completedAt].map((text) =>
-    Date.parse(String(text)));
+    Date.parse(textOf(text)));
   if (from === undefined || to === undefined || Number.isNaN(from)) return '';
   const seconds = Math.max(0, Math.floor(((Number.isNaN(to) ? wallNow : to) - from) / 1000));
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;

@@ -7,6 +7,7 @@ import type { Clock, Timer } from '../core/clock.ts';
 import { outputsOf } from './events.ts';
 import type { RunEvent, RunState } from './events.ts';
 import { detailOf, labelOf, percentOf, pictureOf } from './picture.ts';
+import { textOf } from './plain-value.ts';
 import { cutTo, harmless, harmlessJson } from './text.ts';
 
 /** A terminal, or whatever stdout and stderr are. */
@@ -112,12 +113,12 @@ export class LineReporter implements Reporter {
     if (event.type === 'lost') return;
     const { data, runId } = event;
     outputsOf(data).forEach((output, i) => {
-      const status = output.status ?? '';
+      const status = textOf(output.status);
       if (status === 'pending') return;
       this.#tell(`output ${i}`, [labelOf(output), status, detailOf(output)].join(' '), runId);
     });
     const percent = percentOf(data);
-    const told = [data.status, ...percent === undefined ? [] : [`${percent} %`]].join(' ');
+    const told = [textOf(data.status), ...percent === undefined ? [] : [`${percent} %`]].join(' ');
     const error = typeof data.errorMessage === 'string' ? `: ${data.errorMessage}` : '';
     this.#tell('run', told + error, runId);
   }
