@@ -49,7 +49,7 @@ export function outputsOf(state: RunState | undefined): readonly RunOutput[] {
 
 interface Told<Type extends string> {
   readonly type: Type;
-  /** The run's own `runId`; where it states none, the one that was asked for. */
+  /** The one asked for; of `watchRun` the run's own, where it states one. */
   readonly runId: string;
   /** Names the state. With several runs on one connection it names the states of all. */
   readonly id: string;

@@ -9,7 +9,8 @@ import type { SseEvent } from '../core/sse-parser.ts';
 import { Connection } from './connection.ts';
 import type { End } from './connection.ts';
 import { WatchError } from './events.ts';
-import type { Reconnect, RunEvent, RunState, WatchOptions } from './events.ts';
+import type { Reconnect, RunEvent, WatchOptions } from './events.ts';
+import { isLoss, objectOf, whoseState } from './states.ts';
 
 const IDLE_TIMEOUT_MS = 45_000;
 const MAX_EVENT_BYTES = 16 * 1024 ** 2;
@@ -33,6 +34,7 @@ export class Watch {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #isSingle: boolean;
+  readonly #runIds: readonly string[];
   /** Runs that are not over. */
   readonly #open: Set<string>;
   /** What was told last of each. */
@@ -49,6 +51,7 @@ export class Watch {
     random: () => number,
   ) {
     this.#url = url;
+    this.#runIds = runIds;
     this.#open = new Set(runIds);
     this.#isSingle = !url.searchParams.has('runId');
     this.#options = options;
@@ -141,11 +144,11 @@ export class Watch {
     if (type === 'ping') this.#options.onPing?.(Number(json));
     if (type === 'timeout') this.#isTimeout = true;
     if (!isState || data === undefined) return undefined;
+    const named = data['runId'];
+    const runId = whoseState(this.#runIds, this.#lastEventId, id, named);
     this.#lastEventId = id;
-    const [only = ''] = this.#isSingle ? this.#open : [];
-    const told = typeof data['runId'] === 'string' ? data['runId'] : only;
-    const runId = this.#isSingle ? only : told;
-    if (!this.#open.has(runId)) return undefined;
+    if (runId === undefined || !this.#open.has(runId)) return undefined;
+    const told = this.#isSingle && typeof named === 'string' ? named : runId;
     if (type !== 'progress') this.#open.delete(runId);
     // Not sent again where ids are understood; and where they are not, not told again.
     const { told: before, now } = { told: this.#told.get(runId), now: type + json };
@@ -204,27 +207,4 @@ export class Watch {
 function plain(apiKey: string): string {
   if (/^[\x20-\x7e]*$/.test(apiKey)) return apiKey;
   throw new WatchError('The API key is not valid', { code: 'AUTH_INVALID_KEY' });
-}
-
-function objectOf(json: string): RunState | undefined {
-  try {
-    const value: unknown = JSON.parse(json);
-    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
-    return isObject ? { ...value } : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-interface Loss {
-  readonly code: string;
-  readonly errorMessage: string;
-  readonly requestId: string;
-}
-
-/** What the gateway says itself, and no state of the run: that has no `requestId` beside a code. */
-function isLoss(data: RunState): data is RunState & Loss {
-  const { code, errorMessage, requestId, status } = data as Record<string, unknown>;
-  const texts = [code, errorMessage, requestId];
-  return status === undefined && texts.every((text) => typeof text === 'string');
 }

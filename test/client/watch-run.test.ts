@@ -6,11 +6,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { WatchError, watchRun, watchRuns } from '../../src/client/index.ts';
+import { WatchError, watchRun } from '../../src/client/index.ts';
 import type { Reconnect, RunEvent, WatchOptions } from '../../src/client/index.ts';
 import { cut, event, refusal, reset, scripted, stall, stream } from '../support/scripted-sse.ts';
 import type { Reply } from '../support/scripted-sse.ts';
-import { until, within } from '../support/wait.ts';
+import { until } from '../support/wait.ts';
+import { all } from '../support/watching.ts';
 
 const KEY = 'lma_a';
 const of = (status: string, over: object = {}): object => ({ runId: 'r', status, ...over });
@@ -29,17 +30,6 @@ const LOSS = {
 interface Watched {
   readonly events: RunEvent[];
   readonly reconnects: Reconnect[];
-}
-
-async function all(
-  events: AsyncIterable<RunEvent>, ms = 30_000, what = 'the end of a watch',
-): Promise<RunEvent[]> {
-  const seen: RunEvent[] = [];
-  const reading = (async () => {
-    for await (const each of events) seen.push(each);
-  })();
-  await within(ms, what, reading);
-  return seen;
 }
 
 async function watched(url: string, options: WatchOptions = {}): Promise<Watched> {
@@ -307,35 +297,5 @@ describe('a ticket', () => {
       '/v1/runs/r/stream?ticket=t1', '/v1/runs/r/stream?ticket=t2&lastEventId=i1',
     ]);
     assert.equal(asked[1]?.headers['last-event-id'], undefined);
-  });
-});
-
-describe('several runs', () => {
-  const a = (type: string, status: string, id: string): string =>
-    event(type, id, { runId: 'a', status }, 1);
-  const b = (type: string, status: string, id: string): string =>
-    event(type, id, { runId: 'b', status });
-
-  it('are told apart on one connection, and the watch ends with the last of them', async (t) => {
-    const { origin, asked } = await scripted(
-      t,
-      cut(a('progress', 'running', '1.-') + b('error', 'failed', '1.7')),
-      stream(b('error', 'failed', '1.7') + a('complete', 'completed', '2.7')),
-    );
-    const events = await all(watchRuns(`${origin}/`, ['a', 'b', 'a'], { apiKey: KEY }));
-    assert.deepEqual(events.map(({ runId, type }) => `${runId} ${type}`), [
-      'a progress', 'b error', 'a complete',
-    ]);
-    const path = '/v1/runs/stream?runId=a&runId=b';
-    assert.deepEqual(asked.map((each) => each.url), [path, path]);
-    assert.equal(asked[1]?.headers['last-event-id'], '1.7');
-  });
-
-  it('do not end with the access to one of them', async (t) => {
-    const { origin } = await scripted(
-      t, stream(event('error', '-.-', { ...LOSS, runId: 'b' }) + a('complete', 'completed', '2.-')),
-    );
-    const events = await all(watchRuns(origin, ['a', 'b'], { apiKey: KEY }));
-    assert.deepEqual(events.map(({ runId, type }) => `${runId} ${type}`), ['b lost', 'a complete']);
   });
 });

@@ -56,6 +56,22 @@ for (const [name, start] of STARTERS) {
 }
 
 describe('the live page', () => {
+  const isBuilt = process.env['TEST_DIST'] !== undefined;
+  it('has every module that its own import', { skip: !isBuilt && 'not built' }, async (t) => {
+    const cli = startCli(['serve', '--port', '0', '--log-level', 'warn']);
+    t.after(() => cli.stop());
+    const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+\/) /, 60_000);
+    const found = new Set([`${url}page/js/page/main.js`]);
+    for (const module of found) {
+      const answer = await fetch(module);
+      assert.equal(answer.status, 200, module);
+      for (const [, name = ''] of (await answer.text()).matchAll(/ from '([^']+)'/g)) {
+        found.add(new URL(name, module).href);
+      }
+    }
+    assert.ok(found.size > 10, 'imports are found');
+  });
+
   it('is not there unless it is asked for', async (t) => {
     for (const options of [{}, { page: false }]) {
       const gateway = await gatewayFor(t, startGateway, options);
