@@ -14,7 +14,7 @@ export type End =
   /** For now. */
   | {
     readonly kind: 'refused'; readonly detail: string; readonly status: number;
-    /** When to come back, as a header or a stream's `retry` said, which has its jitter. */
+    /** When to come back, as a header said; a stream says it by its `retry`. */
     readonly retryAfterMs: number | undefined;
   }
   /** For good. `isOurs`: in the gateway's words, not in those of what stands before it. */
@@ -115,8 +115,7 @@ export class Connection {
     let part = await reading.next();
     while (part.done !== true) part = await reading.next();
     if (part.value.kind === 'aborted') return part.value;
-    const retryAfterMs = this.#retryMs;
-    const refused = { status: Number(refusedStatus), retryAfterMs };
+    const refused = { status: Number(refusedStatus), retryAfterMs: undefined };
     return { kind: 'refused', detail: `${refusedStatus} ${code}`.trim(), ...refused };
   }
 

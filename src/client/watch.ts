@@ -3,29 +3,18 @@
  * connect again and when there is nothing more to do.
  */
 
-import { backoffMs } from '../core/backoff.ts';
 import type { Clock } from '../core/clock.ts';
 import type { SseEvent } from '../core/sse-parser.ts';
 import { Connection } from './connection.ts';
 import type { End } from './connection.ts';
+import { delayMsAfter } from './delay.ts';
+import type { Passing } from './delay.ts';
 import { WatchError } from './events.ts';
 import type { Reconnect, RunEvent, WatchOptions } from './events.ts';
 import { isLoss, objectOf, whoseState } from './states.ts';
 
 const IDLE_TIMEOUT_MS = 45_000;
 const MAX_EVENT_BYTES = 16 * 1024 ** 2;
-/** Where nothing says when to come back; the gateway itself says 2 to 5 s. */
-const RETRY_MS = [2_000, 5_000] as const;
-/** A new try after one that failed, at the earliest. */
-const MIN_DELAY_MS = 250;
-/**
- * A `retry` above it is not obeyed: it is for those who come back after the end. In a stream of
- * several runs it stands before the event that is the end, which may have been cut off.
- */
-const MAX_RETRY_MS = 3_600_000;
-
-/** A connection that ended, and not for good. */
-type Passing = Extract<End, { detail: string }> | { readonly kind: 'timeout'; detail: string };
 
 /** One iterator's worth. */
 export class Watch {
@@ -166,7 +155,7 @@ export class Watch {
     const { giveUpAfterMs = Infinity, onReconnect, signal } = this.#options;
     const { kind: reason, detail } = end;
     const status = end.kind === 'refused' ? end.status : undefined;
-    const delayMs = this.#delayMs(end, retryMs);
+    const delayMs = delayMsAfter(end, retryMs, this.#failures, this.#random);
     if (this.#clock.now() + delayMs - this.#heardAt > giveUpAfterMs) {
       throw new WatchError(`Gave up: ${detail}`, { code: 'GAVE_UP', status: status ?? 0 });
     }
@@ -175,16 +164,6 @@ export class Watch {
     };
     onReconnect?.(status === undefined ? reconnect : { ...reconnect, status });
     await this.#sleep(delayMs, signal);
-  }
-
-  #delayMs(end: Passing, saidMs: number | undefined): number {
-    if (end.kind === 'timeout') return this.#random() * 1_000;
-    const retryMs = saidMs !== undefined && saidMs <= MAX_RETRY_MS ? saidMs : undefined;
-    if (end.kind === 'refused' && retryMs !== undefined) return retryMs;
-    const retryAfterMs = end.kind === 'refused' ? end.retryAfterMs : undefined;
-    const [from, to] = RETRY_MS;
-    if (this.#failures === 0) return retryMs ?? from + this.#random() * (to - from);
-    return backoffMs(this.#failures, retryMs ?? MIN_DELAY_MS, retryAfterMs, this.#random);
   }
 
   #sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {

@@ -15,7 +15,7 @@ import { all } from '../support/watching.ts';
 
 const KEY = 'lma_a';
 const of = (status: string, over: object = {}): object => ({ runId: 'r', status, ...over });
-/** `retry: 1`, so that nobody waits. */
+/** `retry: 1` is as soon as may be, so that nobody waits for long. */
 const QUEUED = event('progress', 'i1', of('queued'), 1);
 const RUNNING = event('progress', 'i2', of('running', { note: 'naïve ☕ 𝄞' }));
 const COMPLETE = event('complete', 'i3', of('completed', { n: 1 }), 86_400_000);
@@ -106,7 +106,7 @@ describe('a watch', () => {
     assert.equal(asked[1]?.headers['last-event-id'], 'i1');
     assert.equal(reconnects[0]?.reason, 'broken');
     assert.equal(reconnects[0]?.lastEventId, 'i1');
-    assert.equal(reconnects[0]?.delayMs, 1);
+    assert.equal(reconnects[0]?.delayMs, 250);
   });
 
   it('tells no state twice, even where ids are not understood', async (t) => {
@@ -216,14 +216,22 @@ describe('a refusal', () => {
 
   it('told as a stream of one ping is no sign of life, and comes back as it says', async (t) => {
     const headers = { 'x-runcast-refused': '503 RESOURCE_UNAVAILABLE' };
-    const ping = event('ping', '-', '1795425715', 20);
+    const ping = event('ping', '-', '1795425715', 300);
     const { url } = await scripted(t, stream(ping, headers), stream(COMPLETE));
     const { reconnects } = await watched(url, { onPing: () => assert.fail('no sign of life') });
     assert.equal(reconnects.length, 1);
     assert.deepEqual(reconnects[0], {
       reason: 'refused', detail: '503 RESOURCE_UNAVAILABLE', status: 503, failures: 1,
-      delayMs: 20, lastEventId: '',
+      delayMs: 300, lastEventId: '',
     });
+  });
+
+  it('told as a stream that says to come back in a day is tried again soon', async (t) => {
+    const headers = { 'x-runcast-refused': '503 RESOURCE_UNAVAILABLE' };
+    const ping = event('ping', '-', '1795425715', 86_400_000);
+    const { url } = await scripted(t, stream(ping, headers), stream(COMPLETE));
+    const { reconnects } = await watched(url);
+    assert.ok(Number(reconnects[0]?.delayMs) <= 2_000, String(reconnects[0]?.delayMs));
   });
 
   it('is anything that is no stream, and a redirect, which would get the key', async (t) => {
