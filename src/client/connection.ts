@@ -29,7 +29,8 @@ export type End =
 
 /** What to ask for, and how much patience there is. */
 export interface ConnectionOptions {
-  readonly url: URL;
+  /** Is asked once. Where it rejects there is no connection: what goes into it is a ticket. */
+  readonly url: () => Promise<URL>;
   readonly headers: Readonly<Record<string, string>>;
   readonly idleTimeoutMs: number;
   readonly maxEventBytes: number;
@@ -81,10 +82,17 @@ export class Connection {
   }
 
   async #fetch(): Promise<Response | End> {
-    const { url, headers } = this.#options;
+    const { url: ask, headers } = this.#options;
     const { signal } = this.#abort;
     // A redirect is not followed: it would carry the key to wherever it leads.
     const request = { headers, signal, cache: 'no-store', redirect: 'manual' } as const;
+    let url: URL;
+    try {
+      url = await this.#patiently(() => untilAborted(signal, ask));
+    } catch {
+      // In whose words nobody knows: they may hold a URL.
+      return this.#failed('unreachable', new Error('no ticket'));
+    }
     try {
       return await this.#patiently(() => fetch(url, request));
     } catch (error) {
@@ -198,4 +206,12 @@ export class Connection {
     const known = [cause, error].find((each) => each instanceof Error && each.message !== '');
     return { kind, detail: known instanceof Error ? known.message : String(error) };
   }
+}
+
+/** As `ask` has it, unless that takes too long. */
+function untilAborted<T>(signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(new Error('aborted')));
+    ask().then(resolve, reject);
+  });
 }

@@ -118,8 +118,9 @@ export interface WatchOptions {
   /** Sent as `x-api-key`, to the URL's own origin only. */
   readonly apiKey?: string;
   /**
-   * In place of a key, sent in the URL; a function is asked at every connection. Of several runs
-   * one for each, in their order.
+   * In place of a key, sent in the URL; a function is asked at every connection, and again later
+   * where it rejects or takes longer than `idleTimeoutMs`. Of several runs one for each, in their
+   * order.
    */
   readonly ticket?: Ticket | (() => Ticket | Promise<Ticket>);
   /** Ends the iterator without an error and closes the connection. */

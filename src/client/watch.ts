@@ -53,7 +53,7 @@ export class Watch {
   async *events(): AsyncGenerator<RunEvent, void, undefined> {
     const { signal } = this.#options;
     while (this.#open.size > 0 && signal?.aborted !== true) {
-      const connection = await this.#connect();
+      const connection = this.#connect();
       const end = yield* this.#through(connection);
       if (end.kind === 'over' || end.kind === 'aborted' || this.#open.size === 0) return;
       if (end.kind !== 'denied') {
@@ -75,21 +75,16 @@ export class Watch {
     }
   }
 
-  async #connect(): Promise<Connection> {
-    const { apiKey, signal, ticket, idleTimeoutMs, maxEventBytes, onOpen } = this.#options;
-    const url = new URL(this.#url);
+  #connect(): Connection {
+    const { apiKey, signal, idleTimeoutMs, maxEventBytes, onOpen } = this.#options;
     const headers: Record<string, string> = { accept: 'text/event-stream' };
-    const tickets = typeof ticket === 'function' ? await ticket() : ticket ?? [];
-    for (const each of [tickets].flat()) url.searchParams.append('ticket', each);
     if (apiKey !== undefined) headers['x-api-key'] = plain(apiKey);
     const lastEventId = this.#lastEventId;
-    if (lastEventId !== '') {
-      // A header of one's own costs a preflight across origins; with a key there is one anyway.
-      if (apiKey === undefined) url.searchParams.set('lastEventId', lastEventId);
-      else headers['last-event-id'] = lastEventId;
-    }
+    // A header of one's own costs a preflight across origins; with a key there is one anyway.
+    const isInUrl = apiKey === undefined;
+    if (!isInUrl && lastEventId !== '') headers['last-event-id'] = lastEventId;
     return new Connection({
-      url, headers, signal, clock: this.#clock,
+      url: () => this.#address(isInUrl ? lastEventId : ''), headers, signal, clock: this.#clock,
       idleTimeoutMs: idleTimeoutMs ?? IDLE_TIMEOUT_MS,
       maxEventBytes: maxEventBytes ?? MAX_EVENT_BYTES,
       onOpen: (requestId) => {
@@ -97,6 +92,15 @@ export class Watch {
         onOpen?.({ lastEventId, requestId });
       },
     });
+  }
+
+  async #address(lastEventId: string): Promise<URL> {
+    const { ticket } = this.#options;
+    const url = new URL(this.#url);
+    const tickets = typeof ticket === 'function' ? await ticket() : ticket ?? [];
+    for (const each of [tickets].flat()) url.searchParams.append('ticket', each);
+    if (lastEventId !== '') url.searchParams.set('lastEventId', lastEventId);
+    return url;
   }
 
   /** Everything that one connection tells, and how it ended. */

@@ -293,17 +293,3 @@ describe('who wants no more', () => {
     await until('the connection is closed', () => open() === 0);
   });
 });
-
-describe('a ticket', () => {
-  it('is asked for at every connection and goes with the id into the URL', async (t) => {
-    let n = 0;
-    const { url, asked } = await scripted(t, cut(QUEUED), stream(COMPLETE));
-    const ticket = (): Promise<string> => Promise.resolve(`t${++n}`);
-    await all(watchRun(url, { ticket }));
-    const urls = asked.map((each) => each.url);
-    assert.deepEqual(urls, [
-      '/v1/runs/r/stream?ticket=t1', '/v1/runs/r/stream?ticket=t2&lastEventId=i1',
-    ]);
-    assert.equal(asked[1]?.headers['last-event-id'], undefined);
-  });
-});
