@@ -33,7 +33,8 @@ export class Watch {
   #wasOpen = false;
   #isTimeout = false;
   #failures = 0;
-  #heardAt: number;
+  /** By the clock; the time that its caller takes does not count. */
+  #heardAtMs = 0;
 
   constructor(
     url: URL, runIds: readonly string[], options: WatchOptions, clock: Clock,
@@ -47,11 +48,11 @@ export class Watch {
     this.#clock = clock;
     this.#random = random;
     this.#lastEventId = options.lastEventId ?? '';
-    this.#heardAt = clock.now();
   }
 
   async *events(): AsyncGenerator<RunEvent, void, undefined> {
     const { signal } = this.#options;
+    this.#heardAtMs = this.#clock.now();
     while (this.#open.size > 0 && signal?.aborted !== true) {
       const connection = this.#connect();
       const end = yield* this.#through(connection);
@@ -119,6 +120,7 @@ export class Watch {
         // Of what has come already nothing is told to whoever wants no more.
         if (this.#options.signal?.aborted === true) return { kind: 'aborted' };
         if (told !== undefined) yield told;
+        this.#heardAtMs = this.#clock.now();
         if (this.#open.size === 0) return { kind: 'over' };
       }
     } finally {
@@ -133,7 +135,6 @@ export class Watch {
     const data = isState ? objectOf(json) : undefined;
     if (isState && data === undefined) return 'broken';
     this.#failures = 0;
-    this.#heardAt = this.#clock.now();
     if (type === 'ping') this.#options.onPing?.(Number(json));
     if (type === 'timeout') this.#isTimeout = true;
     if (!isState || data === undefined) return undefined;
@@ -160,7 +161,7 @@ export class Watch {
     const { kind: reason, detail } = end;
     const status = end.kind === 'refused' ? end.status : undefined;
     const delayMs = delayMsAfter(end, retryMs, this.#failures, this.#random);
-    if (this.#clock.now() + delayMs - this.#heardAt > giveUpAfterMs) {
+    if (this.#clock.now() + delayMs - this.#heardAtMs > giveUpAfterMs) {
       throw new WatchError(`Gave up: ${detail}`, { code: 'GAVE_UP', status: status ?? 0 });
     }
     const reconnect: Reconnect = {

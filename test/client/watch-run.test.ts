@@ -150,20 +150,6 @@ describe('a watch', () => {
     await until('the dead one is closed', () => open() === 0);
   });
 
-  it('does not take a caller that is slow for a connection that is dead', async (t) => {
-    const { url, asked } = await scripted(t, (response) => {
-      stall(QUEUED)(response, response.req);
-      void until('half a second', () => false, 500).catch(() => response.end(COMPLETE));
-    });
-    const events: RunEvent[] = [];
-    for await (const each of watchRun(url, { apiKey: KEY, idleTimeoutMs: 20_000 })) {
-      events.push(each);
-      await until('longer than pings are apart', () => false, 700).catch(() => undefined);
-    }
-    assert.deepEqual(names(events), ['progress queued', 'complete completed']);
-    assert.equal(asked.length, 1);
-  });
-
   it('comes back after an event that is no JSON, and does not show it', async (t) => {
     const bad = event('progress', 'x', '{');
     const { url } = await scripted(t, stream(QUEUED + bad), stream(COMPLETE));
