@@ -42,9 +42,16 @@ function absolute(url: string | URL): URL {
   const { location } = globalThis as { location?: { readonly href: string } };
   const base = location?.href;
   const whole = URL.canParse(String(url), base) ? new URL(url, base) : undefined;
-  if (whole !== undefined && /^https?:$/.test(whole.protocol)) return whole;
-  // The URL itself may hold a ticket.
-  throw new WatchError('This is no http:// or https:// URL', { code: 'VALIDATION_ERROR' });
+  const code = 'VALIDATION_ERROR';
+  // The URL itself may hold a ticket, so it is not repeated.
+  if (whole === undefined || !/^https?:$/.test(whole.protocol)) {
+    throw new WatchError('This is no http:// or https:// URL', { code });
+  }
+  // No `fetch` takes one, and what it says of it repeats it.
+  if (whole.username !== '' || whole.password !== '') {
+    throw new WatchError('A URL to watch has no user and no password', { code });
+  }
+  return whole;
 }
 
 function decoded(text: string): string {
