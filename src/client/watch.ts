@@ -15,6 +15,8 @@ import { isLoss, objectOf, whoseState } from './states.ts';
 
 const IDLE_TIMEOUT_MS = 45_000;
 const MAX_EVENT_BYTES = 16 * 1024 ** 2;
+/** What any header carries as it is. */
+const PLAIN = /^[\x20-\x7e]*$/;
 
 /** One iterator's worth. */
 export class Watch {
@@ -80,9 +82,10 @@ export class Watch {
     const { apiKey, signal, idleTimeoutMs, maxEventBytes, onOpen } = this.#options;
     const headers: Record<string, string> = { accept: 'text/event-stream' };
     if (apiKey !== undefined) headers['x-api-key'] = plain(apiKey);
-    const lastEventId = this.#lastEventId;
     // A header of one's own costs a preflight across origins; with a key there is one anyway.
     const isInUrl = apiKey === undefined;
+    // What a header cannot carry `fetch` refuses: better begun anew than never again.
+    const lastEventId = isInUrl || PLAIN.test(this.#lastEventId) ? this.#lastEventId : '';
     if (!isInUrl && lastEventId !== '') headers['last-event-id'] = lastEventId;
     return new Connection({
       url: () => this.#address(isInUrl ? lastEventId : ''), headers, signal, clock: this.#clock,
@@ -189,6 +192,6 @@ export class Watch {
 
 /** Whatever the engine would say of a key that is none repeats it. */
 function plain(apiKey: string): string {
-  if (/^[\x20-\x7e]*$/.test(apiKey)) return apiKey;
+  if (PLAIN.test(apiKey)) return apiKey;
   throw new WatchError('The API key is not valid', { code: 'AUTH_INVALID_KEY' });
 }

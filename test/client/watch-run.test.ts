@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { WatchError, watchRun } from '../../src/client/index.ts';
-import type { Reconnect, RunEvent, WatchOptions } from '../../src/client/index.ts';
+import type { Opened, Reconnect, RunEvent, WatchOptions } from '../../src/client/index.ts';
 import { cut, event, refusal, reset, scripted, stall, stream } from '../support/scripted-sse.ts';
 import type { Reply } from '../support/scripted-sse.ts';
 import { until } from '../support/wait.ts';
@@ -107,6 +107,23 @@ describe('a watch', () => {
     assert.equal(reconnects[0]?.reason, 'broken');
     assert.equal(reconnects[0]?.lastEventId, 'i1');
     assert.equal(reconnects[0]?.delayMs, 250);
+  });
+
+  it('comes back without an id that no header can carry, and with it in a URL', async (t) => {
+    for (const id of ['ид', 'a\u0001b', 'a\u00e9']) {
+      const queued = event('progress', id, of('queued'), 1);
+      const byKey = await scripted(t, cut(queued), stream(queued + COMPLETE));
+      const opened: string[] = [];
+      const onOpen = ({ lastEventId }: Opened): void => void opened.push(lastEventId);
+      const { events } = await watched(byKey.url, { onOpen });
+      assert.deepEqual(names(events), ['progress queued', 'complete completed']);
+      assert.equal(byKey.asked[1]?.headers['last-event-id'], undefined);
+      assert.deepEqual(opened, ['', '']);
+      const byTicket = await scripted(t, cut(queued), stream(COMPLETE));
+      await all(watchRun(byTicket.url, { ticket: 't' }));
+      const { searchParams } = new URL(byTicket.asked[1]?.url ?? '', byTicket.url);
+      assert.equal(searchParams.get('lastEventId'), id);
+    }
   });
 
   it('tells no state twice, even where ids are not understood', async (t) => {
