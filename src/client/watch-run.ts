@@ -12,7 +12,9 @@ import { Watch } from './watch.ts';
 /**
  * Watches one run. `url` is that of its stream, `…/v1/runs/{runId}/stream`; in a browser it may
  * be relative. Throws a {@link WatchError} where the run cannot be followed from the beginning
- * (no such run, no access, not a gateway), never because of trouble that passes.
+ * (no such run, no access, not a gateway), never because of trouble that passes. To end it while
+ * it waits for an event use `signal`: `return()` is heeded only after the next one, as with any
+ * async generator.
  */
 export function watchRun(
   url: string | URL, options: WatchOptions = {},
