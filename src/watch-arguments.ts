@@ -15,7 +15,8 @@ export const WATCH_HELP = `runcast watch: a run's state as it changes, until it 
 
 usage: runcast watch RUN_ID|URL [options]
 
-RUN_ID is looked up at --url; URL is that of a run or of its stream.
+RUN_ID is looked up at --url; URL is that of a run or of its stream. A ticket in it is used in
+place of any key.
 
 options; but for --json each may also be given as RUNCAST_<FLAG>:
   --api-key            the key; RUNCAST_API_KEY is safer: arguments show in lists of processes
@@ -42,15 +43,15 @@ export function parseWatch(
     },
   });
   const values: Record<string, string | undefined> = {
-    'url': env['RUNCAST_URL'], 'api-key': env['RUNCAST_API_KEY'],
-    'give-up': env['RUNCAST_GIVE_UP'],
+    'url': env['RUNCAST_URL'], 'give-up': env['RUNCAST_GIVE_UP'], 'api-key': undefined,
   };
   let json = false;
   for (const token of tokens) {
     if (token.kind !== 'option') continue;
     const { name, rawName, value } = token;
     if (name === 'json' && value === undefined) json = true;
-    else if (!(name in values)) problems.push(`${rawName}: no such option`);
+    else if (name === 'json') problems.push(`${rawName}: takes no value`);
+    else if (!Object.hasOwn(values, name)) problems.push(`${rawName}: no such option`);
     else if (value !== undefined && !value.startsWith('--')) values[name] = value;
     else problems.push(`${rawName}: got no value`);
   }
@@ -64,8 +65,13 @@ export function parseWatch(
   if (giveUpAfterMs === undefined) problems.push(`--give-up: expected ${PATIENCE.expected}`);
   const url = streamUrl(target, base ?? DEFAULT_URL);
   if (url === undefined) problems.push('watch: expected a run id, or the URL of a run');
-  const apiKey = values['api-key'] || undefined;
   const hasTicket = url !== undefined && new URL(url).searchParams.has('ticket');
+  const given = values['api-key'];
+  if (hasTicket && given !== undefined) {
+    problems.push('--api-key: there is a ticket in the URL, and only one of them can count');
+  }
+  // That of the environment is for all runs; a ticket was made for this one.
+  const apiKey = (hasTicket ? undefined : given ?? env['RUNCAST_API_KEY']) || undefined;
   // It may be what another option was given for its value.
   if (problems.length === 0 && apiKey === undefined && !hasTicket) {
     problems.push('no key: set RUNCAST_API_KEY, or use --api-key');

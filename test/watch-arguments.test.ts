@@ -37,6 +37,15 @@ describe('watch', () => {
     assert.match(problemsOf([HERE], {}).join(), /RUNCAST_API_KEY/);
   });
 
+  it('does not use the key of the environment beside a ticket, and takes no other', () => {
+    const url = `${HERE}?ticket=t`;
+    assert.equal(settingsOf([url]).apiKey, undefined);
+    assert.equal(settingsOf([HERE]).apiKey, 'lma_env');
+    const problems = problemsOf([url, '--api-key', 'lma_flag']);
+    assert.match(problems.join(), /^--api-key: there is a ticket/);
+    assert.doesNotMatch(problems.join(), /lma_/);
+  });
+
   it('lets a flag beat the environment, and that the default', () => {
     const env = { ...ENV, RUNCAST_URL: 'http://b.test', RUNCAST_GIVE_UP: '5s' };
     assert.deepEqual(settingsOf(['r']), {
@@ -62,6 +71,13 @@ describe('watch', () => {
     const problems = problemsOf(args, {});
     assert.equal(problems.length, 4, problems.join('\n'));
     assert.doesNotMatch(problems.join(), /lma_/);
+  });
+
+  it('takes no option that it only inherits, and no value for --json', () => {
+    assert.deepEqual(problemsOf(['r', '--toString=x', '--constructor', 'x']), [
+      '--toString: no such option', '--constructor: no such option', '"x": no such argument',
+    ]);
+    assert.deepEqual(problemsOf(['r', '--json=x']), ['--json: takes no value']);
   });
 
   it('has a help of its own', () => {
