@@ -30,9 +30,10 @@ export function parseDoctor(args: readonly string[]): DoctorCommand | Other {
   });
   if (values.help === true) return { kind: 'help' };
   for (const token of tokens) {
-    if (token.kind === 'option' && !['idle', 'json'].includes(token.name)) {
-      problems.push(`${token.rawName}: no such option`);
-    }
+    if (token.kind !== 'option') continue;
+    const { name, rawName, value } = token;
+    if (!['idle', 'json'].includes(name)) problems.push(`${rawName}: no such option`);
+    else if (name === 'json' && value !== undefined) problems.push(`${rawName}: takes no value`);
   }
   const [given, ...others] = positionals;
   if (others.length > 0) problems.push(`URL: got ${positionals.length} of them, expected one`);

@@ -221,6 +221,7 @@ describe('the arguments of doctor', () => {
     assert.ok(!command.problems.join().includes('hush'));
     for (const args of [
       [], ['ftp://a.test'], ['a.test'], ['http://a.test?x'], ['http://a', '--idle'],
+      ['http://a', '--json=x'], ['http://a', '--json='],
     ]) {
       assert.equal(parseDoctor(args).kind, 'mistaken', args.join(' '));
     }
