@@ -5,6 +5,7 @@
 
 import { outputsOf } from './events.ts';
 import type { RunOutput, RunState } from './events.ts';
+import { elapsed, percentIn, percentOf } from './measures.ts';
 import { textOf } from './plain-value.ts';
 import { columnsOf, cutTo, fitTo, harmless } from './text.ts';
 
@@ -36,7 +37,7 @@ export function pictureOf(runId: string, run: RunState, frame: Frame, note = '')
   const status = harmless(run.status);
   const percent = percentOf(run);
   const shown = percent === undefined ? '' : `${percent} %`;
-  const facts = [status, shown, elapsed(run, frame.wallNow)];
+  const facts = [status, shown, timeOf(run, frame.wallNow)];
   const head = cutTo(columns, [harmless(runId), ...facts].filter(Boolean).join('  '));
   const outputs = outputsOf(run);
   const labels = outputs.map((output) => labelOf(output));
@@ -74,11 +75,6 @@ function within(
   return [...shown, cutTo(columns, `… and ${lines.length - shown.length} more`)];
 }
 
-/** How far the run is, 0 to 100, if it says so. */
-export function percentOf({ progress }: RunState): number | undefined {
-  return percentIn(progress?.percentComplete);
-}
-
 /** What a node is called. */
 export function labelOf({ label, id }: RunOutput): string {
   return harmless(textOf(label) || textOf(id) || 'output');
@@ -95,12 +91,11 @@ export function detailOf({ type, value, error }: RunOutput): string {
 }
 
 /** `0:12` from its start to its end, or until now; empty where it says nothing of that. */
-export function elapsed(run: RunState, wallNow: number): string {
+export function timeOf(run: RunState, wallNow: number): string {
   const [from, to] = [run.startedAt ?? run.createdAt, run.completedAt].map((text) =>
     Date.parse(textOf(text)));
   if (from === undefined || to === undefined || Number.isNaN(from)) return '';
-  const seconds = Math.max(0, Math.floor(((Number.isNaN(to) ? wallNow : to) - from) / 1000));
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+  return elapsed((Number.isNaN(to) ? wallNow : to) - from);
 }
 
 function markOf({ status }: RunOutput): (typeof MARKS)[keyof typeof MARKS] {
@@ -113,11 +108,6 @@ function nodePercent(output: RunOutput): number {
   if (status === 'completed' || status === 'error') return 100;
   const nested = (progress as { percentComplete?: unknown } | null | undefined)?.percentComplete;
   return percentIn(output['percentComplete']) ?? percentIn(nested) ?? percentIn(progress) ?? 0;
-}
-
-function percentIn(value: unknown): number | undefined {
-  if (typeof value !== 'number' || !Number.isFinite(value)) return undefined;
-  return Math.min(100, Math.max(0, Math.floor(value)));
 }
 
 function barOf(percent: number | undefined, columns: number): string {

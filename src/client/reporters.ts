@@ -6,7 +6,8 @@
 import type { Clock, Timer } from '../core/clock.ts';
 import { outputsOf } from './events.ts';
 import type { RunEvent, RunState } from './events.ts';
-import { detailOf, labelOf, percentOf, pictureOf } from './picture.ts';
+import { percentOf } from './measures.ts';
+import { detailOf, labelOf, pictureOf } from './picture.ts';
 import { textOf } from './plain-value.ts';
 import { cutTo, harmless, harmlessJson } from './text.ts';
 

@@ -2,8 +2,9 @@
 
 import { outputsOf } from '../client/events.ts';
 import type { LostEvent, RunOutput, RunState } from '../client/events.ts';
+import { elapsed, percentOf } from '../client/measures.ts';
 import { attributes, el, setAttribute, setText } from './dom.ts';
-import { elapsed, percentOf, shownUrl } from './format.ts';
+import { shownUrl } from './format.ts';
 
 /** Longer texts are folded. */
 const FOLDED_CHARS = 220;

@@ -2,14 +2,7 @@
 
 import { outputsOf } from '../client/events.ts';
 import type { RunState } from '../client/events.ts';
-
-/** `75.4` seconds → `1:15`. */
-export function elapsed(ms: number): string {
-  const seconds = Math.max(0, Math.floor(ms / 1000));
-  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-  const two = (n: number): string => String(n).padStart(2, '0');
-  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
-}
+import { percentOf } from '../client/measures.ts';
 
 /** The time of day, to the tenth of a second. */
 export function timeOfDay(date: Date): string {
@@ -17,17 +10,6 @@ export function timeOfDay(date: Date): string {
     .map((n) => String(n).padStart(2, '0'));
   return `${h}:${m}:${s}.${Math.floor(date.getMilliseconds() / 100)}`;
 }
-
-/** 0 to 100, where upstream tells it; else by outputs; undefined where it tells neither. */
-export function percentOf({ progress, outputs = [] }: RunState): number | undefined {
-  const stated = progress?.percentComplete;
-  if (typeof stated === 'number' && Number.isFinite(stated)) return clamp(stated);
-  if (!Array.isArray(outputs) || outputs.length === 0) return undefined;
-  const done = outputs.filter((output) => output?.status !== 'pending').length;
-  return clamp(100 * done / outputs.length);
-}
-
-const clamp = (percent: number): number => Math.round(Math.min(100, Math.max(0, percent)));
 
 /** What is new in a state: one line for the log. */
 export function changeOf(before: RunState | undefined, now: RunState): string {
