@@ -12,7 +12,7 @@ import { columnsOf, cutTo, fitTo, harmless } from './text.ts';
 /** What a picture must fit into. */
 export interface Frame {
   readonly columns: number;
-  /** Lines at most, at least 4. */
+  /** Lines at most. */
   readonly rows: number;
   readonly hasColor: boolean;
   /** Unix milliseconds. */
@@ -62,7 +62,7 @@ export function pictureOf(runId: string, run: RunState, frame: Frame, note = '')
   const whole = paint('cyan', barOf(percent, wholeColumns));
   const room = rows - 2 - last.length;
   const nodes = within(room, columns, lines, outputs);
-  return [head, ...percent === undefined ? [] : [whole], ...nodes, ...last];
+  return [head, ...percent === undefined ? [] : [whole], ...nodes, ...last].slice(0, rows);
 }
 
 /** Where there is not room for all, those that are done are left out first. */
@@ -70,8 +70,9 @@ function within(
   room: number, columns: number, lines: string[], outputs: readonly RunOutput[],
 ): string[] {
   if (lines.length <= room) return lines;
+  if (room < 1) return [];
   const open = lines.filter((_, i) => outputs[i]?.status !== 'completed');
-  const shown = open.slice(0, Math.max(0, room - 1));
+  const shown = open.slice(0, room - 1);
   return [...shown, cutTo(columns, `… and ${lines.length - shown.length} more`)];
 }
 

@@ -87,7 +87,7 @@ export class PictureReporter implements Reporter {
     const { columns = 80, rows = 24 } = this.#out;
     const frame = {
       // A terminal that does not know its size says 0.
-      columns: (columns || 80) - 1, rows: Math.max(4, (rows || 24) - 1),
+      columns: (columns || 80) - 1, rows: Math.max(1, (rows || 24) - 1),
       hasColor: this.#hasColor, wallNow: this.#clock.wallNow(),
     };
     const lines = this.#run === undefined

@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { pictureOf, timeOf } from '../../src/client/picture.ts';
+import { PictureReporter } from '../../src/client/reporters.ts';
 import { columnsOf } from '../../src/client/text.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 
 const wallNow = Date.parse('2026-01-01T00:01:12Z');
 const FRAME = { columns: 60, rows: 20, hasColor: false, wallNow };
@@ -39,7 +41,10 @@ describe('a picture', () => {
     for (const run of [RUN, { ...RUN, outputs, errorMessage: 'no '.repeat(50) }]) {
       for (let columns = 1; columns < 120; columns++) {
         const lines = pictureOf('demo-1', run, { ...FRAME, columns, rows: 8 });
-        assert.ok(lines.length <= 8, `${lines.length} lines`);
+        for (let rows = 1; rows <= 8; rows++) {
+          const { length } = pictureOf('demo-1', run, { ...FRAME, columns, rows }, 'again');
+          assert.ok(length <= rows, `${length} lines in ${rows}`);
+        }
         // A mark and a label need some room; what is beyond the edge the terminal leaves out.
         for (const line of columns < 8 ? [] : lines) {
           assert.ok(columnsOf(line) <= columns, `${columns}: ${line}`);
@@ -48,6 +53,19 @@ describe('a picture', () => {
     }
     const many = pictureOf('r', { outputs }, { ...FRAME, rows: 6 });
     assert.equal(many.at(-1), '… and 28 more');
+  });
+
+  it('never scrolls a terminal: what it draws and the line below it fit', () => {
+    const data = { ...RUN, errorMessage: 'No answer' };
+    for (let rows = 2; rows < 12; rows++) {
+      let told = '';
+      const write = (text: string): void => void (told = text);
+      const reporter = new PictureReporter({ write, rows, columns: 60 }, false, new FakeClock());
+      reporter.event({ type: 'progress', runId: 'r', id: 'i', data, json: '' });
+      reporter.note('cut; again in 2.0 s');
+      assert.ok(told.split('\n').length <= rows, `${rows}: ${told}`);
+      reporter.close();
+    }
   });
 
   it('carries no instruction of upstream’s to the terminal, with colours or without', () => {
