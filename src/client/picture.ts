@@ -10,7 +10,7 @@ import { textOf } from './plain-value.ts';
 import { columnsOf, cutTo, fitTo, harmless } from './text.ts';
 
 /** What a picture must fit into. */
-export interface Frame {
+export interface Canvas {
   readonly columns: number;
   /** Lines at most. */
   readonly rows: number;
@@ -26,25 +26,27 @@ const MARKS = {
   completed: ['✓', 'green'], error: ['✗', 'red'], pending: ['·', 'dim'],
 } as const satisfies Record<string, readonly [string, Color]>;
 
-const MAX_LABEL = 24;
-const MAX_BAR = 16;
+const MAX_LABEL_COLUMNS = 24;
+const MAX_BAR_COLUMNS = 16;
 
 /** The lines, without line breaks. `note` stands last, where there is one. */
-export function pictureOf(runId: string, run: RunState, frame: Frame, note = ''): string[] {
-  const { columns, rows, hasColor } = frame;
+export function pictureOf(runId: string, run: RunState, canvas: Canvas, note = ''): string[] {
+  const { columns, rows, hasColor } = canvas;
   const paint = (color: Color, text: string): string =>
     (hasColor && text !== '' ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text);
   const status = harmless(run.status);
   const percent = percentOf(run);
   const shown = percent === undefined ? '' : `${percent} %`;
-  const facts = [status, shown, timeOf(run, frame.wallNow)];
+  const facts = [status, shown, timeOf(run, canvas.wallNow)];
   const head = cutTo(columns, [harmless(runId), ...facts].filter(Boolean).join('  '));
   const outputs = outputsOf(run);
   const labels = outputs.map((output) => labelOf(output));
   const labelColumns = Math.min(
-    MAX_LABEL, Math.floor(columns / 3), Math.max(0, ...labels.map((label) => columnsOf(label))),
+    MAX_LABEL_COLUMNS, Math.floor(columns / 3),
+    Math.max(0, ...labels.map((label) => columnsOf(label))),
   );
-  const barColumns = Math.max(0, Math.min(MAX_BAR, Math.floor((columns - labelColumns - 4) / 3)));
+  const third = Math.floor((columns - labelColumns - 4) / 3);
+  const barColumns = Math.max(0, Math.min(MAX_BAR_COLUMNS, third));
   const lines = outputs.map((output, i) => {
     const [mark, color] = markOf(output);
     const label = fitTo(labelColumns, labels[i] ?? '');

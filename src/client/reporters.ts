@@ -85,14 +85,14 @@ export class PictureReporter implements Reporter {
 
   #draw(): void {
     const { columns = 80, rows = 24 } = this.#out;
-    const frame = {
+    const canvas = {
       // A terminal that does not know its size says 0.
       columns: (columns || 80) - 1, rows: Math.max(1, (rows || 24) - 1),
       hasColor: this.#hasColor, wallNow: this.#clock.wallNow(),
     };
     const lines = this.#run === undefined
-      ? [cutTo(frame.columns, harmless(this.#note))].filter(Boolean)
-      : pictureOf(...this.#run, frame, this.#note);
+      ? [cutTo(canvas.columns, harmless(this.#note))].filter(Boolean)
+      : pictureOf(...this.#run, canvas, this.#note);
     const up = this.#lines === 0 ? '' : `\x1b[${this.#lines}A`;
     this.#out.write(`${up}\r${lines.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
     this.#lines = lines.length;

@@ -8,7 +8,7 @@ import { columnsOf } from '../../src/client/text.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const wallNow = Date.parse('2026-01-01T00:01:12Z');
-const FRAME = { columns: 60, rows: 20, hasColor: false, wallNow };
+const CANVAS = { columns: 60, rows: 20, hasColor: false, wallNow };
 const RUN = {
   runId: 'demo-1', status: 'running', startedAt: '2026-01-01T00:00:00Z', completedAt: null,
   progress: { percentComplete: 50 },
@@ -22,7 +22,7 @@ const RUN = {
 
 describe('a picture', () => {
   it('has a line for the whole and a bar for each node', () => {
-    assert.deepEqual(pictureOf('demo-1', RUN, FRAME, 'cut; again in 2.0 s'), [
+    assert.deepEqual(pictureOf('demo-1', RUN, CANVAS, 'cut; again in 2.0 s'), [
       'demo-1  running  50 %  1:12',
       '██████████████░░░░░░░░░░░░░░',
       '✓ Script    ████████████████  A quiet morning',
@@ -40,9 +40,9 @@ describe('a picture', () => {
     }));
     for (const run of [RUN, { ...RUN, outputs, errorMessage: 'no '.repeat(50) }]) {
       for (let columns = 1; columns < 120; columns++) {
-        const lines = pictureOf('demo-1', run, { ...FRAME, columns, rows: 8 });
+        const lines = pictureOf('demo-1', run, { ...CANVAS, columns, rows: 8 });
         for (let rows = 1; rows <= 8; rows++) {
-          const { length } = pictureOf('demo-1', run, { ...FRAME, columns, rows }, 'again');
+          const { length } = pictureOf('demo-1', run, { ...CANVAS, columns, rows }, 'again');
           assert.ok(length <= rows, `${length} lines in ${rows}`);
         }
         // A mark and a label need some room; what is beyond the edge the terminal leaves out.
@@ -51,7 +51,7 @@ describe('a picture', () => {
         }
       }
     }
-    const many = pictureOf('r', { outputs }, { ...FRAME, rows: 6 });
+    const many = pictureOf('r', { outputs }, { ...CANVAS, rows: 6 });
     assert.equal(many.at(-1), '… and 28 more');
   });
 
@@ -72,9 +72,9 @@ describe('a picture', () => {
     const evil = '\x1b[2J\u009b2J\r\n';
     const outputs = [{ label: evil, type: evil, status: 'completed', value: evil, error: evil }];
     const run = { status: evil, errorMessage: evil, outputs };
-    const plain = pictureOf(evil, run, FRAME, evil).join('');
+    const plain = pictureOf(evil, run, CANVAS, evil).join('');
     assert.doesNotMatch(plain, /\p{Cc}/u);
-    const colored = pictureOf(evil, run, { ...FRAME, hasColor: true }, evil).join('');
+    const colored = pictureOf(evil, run, { ...CANVAS, hasColor: true }, evil).join('');
     assert.doesNotMatch(colored.replace(/\x1b\[\d+m/g, ''), /\p{Cc}/u);
     assert.match(colored, /\x1b\[32m/);
   });
@@ -82,7 +82,7 @@ describe('a picture', () => {
   it('stands whatever upstream puts where something else should be', () => {
     for (const odd of [null, 7, 'x', [], {}, [null, 7, { value: { a: [1] }, label: 3, id: {} }]]) {
       const run = { status: odd, outputs: odd, progress: odd, errorMessage: odd, startedAt: odd };
-      assert.ok(pictureOf('r', run as never, FRAME).length > 0, JSON.stringify(odd));
+      assert.ok(pictureOf('r', run as never, CANVAS).length > 0, JSON.stringify(odd));
     }
     assert.equal(timeOf({ createdAt: 'soon' }, 0), '');
   });
