@@ -9,6 +9,7 @@ import { describe, it } from 'node:test';
 import { parseCommand } from '../../src/arguments.ts';
 import { startCli } from '../support/cli.ts';
 import { gatewayFor, startGateway } from '../support/gateway.ts';
+import { freePort } from '../support/ports.ts';
 
 const originFor = (args: readonly string[], env: Record<string, string> = {}): unknown => {
   const command = parseCommand(['health', ...args], env);
@@ -38,7 +39,7 @@ describe('runcast health', () => {
     await once(silent, 'listening');
     t.after(() => silent.close());
     const codes = await Promise.all([
-      gateway.port, 9, (silent.address() as AddressInfo).port,
+      gateway.port, await freePort(), (silent.address() as AddressInfo).port,
     ].map(async (port) => {
       const { code } = await startCli(['health', `http://127.0.0.1:${port}`]).exited;
       return code;

@@ -8,6 +8,9 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { WatchError, watchRun } from '../../src/client/index.ts';
 import type { Opened, Reconnect, RunEvent, WatchOptions } from '../../src/client/index.ts';
+import { Watch } from '../../src/client/watch.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { freePort } from '../support/ports.ts';
 import { cut, event, refusal, reset, scripted, stall, stream } from '../support/scripted-sse.ts';
 import type { Reply } from '../support/scripted-sse.ts';
 import { until } from '../support/wait.ts';
@@ -258,11 +261,20 @@ describe('a refusal', () => {
 
   it('is nobody there, with its reason, until the caller’s patience is over', async (t) => {
     const { url } = await scripted(t, reset);
-    const reconnects: Reconnect[] = [];
-    const onReconnect = (each: Reconnect): void => void reconnects.push(each);
-    const error = await thrown(url, { giveUpAfterMs: 1_200, onReconnect });
-    assert.equal(error.code, 'GAVE_UP');
-    assert.ok(reconnects.every(({ reason }) => reason === 'unreachable'));
+    const nowhere = `http://127.0.0.1:${await freePort()}/v1/runs/r/stream`;
+    const ways = [[url, /ECONNRESET|closed/], [nowhere, /ECONNREFUSED/]] as const;
+    for (const [where, detail] of ways) {
+      const reconnects: Reconnect[] = [];
+      const onReconnect = (each: Reconnect): void => void reconnects.push(each);
+      const options = { giveUpAfterMs: 600, onReconnect };
+      const watch = new Watch(new URL(where), ['r'], options, systemClock, () => 0);
+      await assert.rejects(all(watch.events()), { code: 'GAVE_UP', message: detail });
+      assert.ok(reconnects.length > 0);
+      for (const each of reconnects) {
+        assert.equal(each.reason, 'unreachable');
+        assert.match(each.detail, detail);
+      }
+    }
   });
 });
 
