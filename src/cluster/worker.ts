@@ -9,6 +9,7 @@ import { systemClock } from '../core/clock.ts';
 import { Metrics } from '../core/metrics.ts';
 import { ComposedGateway, MAX_FORWARDS } from '../composition.ts';
 import type { Settings } from '../options.ts';
+import { PATIENCE_MS } from '../source/run-api.ts';
 import { socketBudget } from './descriptors.ts';
 import { keepHeapSmall } from './heap.ts';
 import { IpcSource } from './ipc-source.ts';
@@ -48,8 +49,8 @@ port.send({ kind: 'ready' });
 async function start(settings: Settings): Promise<void> {
   const log = stderrLogger(settings.logLevel, systemClock);
   const maxSockets = socketBudget(settings.forward ? MAX_FORWARDS : 0);
-  // The primary may have to wait for a place in the queue to upstream, and ask twice.
-  const admitTimeoutMs = 2 * settings.upstreamTimeoutMs + ADMIT_RESERVE_MS;
+  // The primary may have to wait for a place in the budget, and ask twice.
+  const admitTimeoutMs = PATIENCE_MS + 2 * settings.upstreamTimeoutMs + ADMIT_RESERVE_MS;
   source = new IpcSource(port, systemClock, admitTimeoutMs);
   const onRoom = (hasRoom: boolean): void => void port.send({ kind: 'room', hasRoom });
   const parts = { settings, log, metrics, maxSockets, onRoom, source };

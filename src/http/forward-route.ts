@@ -35,17 +35,32 @@ export function parseForward(
   return { kind: 'refused', refusal };
 }
 
+/** What no name in a path holds: controls, backslashes, dot segments, and overlong UTF-8. */
+const ASTRAY = /[\\\x00-\x1f\x7f\xc0\xc1]|\/\/|(?:^|\/)\.{1,2}(?:;[^/]*)?(?:\/|$)/;
+
 function isPlain(path: string): boolean {
+  if (!isEncoded(path)) return false;
   let decoded = path;
   for (let i = 0; i <= MAX_DECODINGS; i++) {
-    if (/[\\\x00-\x1f\x7f]|\/\/|(?:^|\/)\.{1,2}(?:;[^/]*)?(?:\/|$)/.test(decoded)) return false;
-    try {
-      const next = decodeURIComponent(decoded);
-      if (next === decoded) return true;
-      decoded = next;
-    } catch {
-      return i > 0; // what is no encoding the second time is a name with a % in it
-    }
+    if (ASTRAY.test(decoded)) return false;
+    const next = decodedLeniently(decoded);
+    if (next === decoded) return true;
+    decoded = next;
   }
   return false;
+}
+
+/** Byte for byte, and what is none is left: one bad escape must not hide the others. */
+function decodedLeniently(text: string): string {
+  return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)));
+}
+
+function isEncoded(path: string): boolean {
+  try {
+    decodeURIComponent(path);
+    return true;
+  } catch {
+    return false;
+  }
 }

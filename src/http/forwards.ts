@@ -214,8 +214,9 @@ class Silence {
     const { clock, slowTimeoutMs } = this.#options;
     const { request, response } = this.#exchange;
     const { bytesRead, bytesWritten } = request.socket;
-    // Until the head comes its deadline counts, and before its turn nothing does.
-    const isWaiting = request.complete && !response.headersSent || response.socket === null;
+    // Until the head comes its deadline counts, and before its turn, or its place, nothing does.
+    const isWaiting = response.socket === null
+      || (request.complete ? !response.headersSent : request.readableFlowing === null);
     if (isWaiting || bytesRead + bytesWritten !== this.#moved) this.#movedAt = clock.now();
     this.#moved = bytesRead + bytesWritten;
     const restMs = this.#movedAt + slowTimeoutMs - clock.now();

@@ -31,7 +31,6 @@ const SERVER_OPTIONS: http.ServerOptions = {
   insecureHTTPParser: false,
   requireHostHeader: false, // the handler says so in our own words
 };
-const MAX_HEADERS = 200;
 const BACKLOG = 4096;
 /** What was answered has this long to leave before connections are cut. */
 const LINGER_MS = 250;
@@ -67,7 +66,8 @@ export class Listener {
       { ...SERVER_OPTIONS, ...takesUploads && { requestTimeout: 0 } }, onRequest,
     );
     server.timeout = 0;
-    server.maxHeadersCount = MAX_HEADERS;
+    // Beyond a count Node leaves headers out without a word, a body's length among them.
+    server.maxHeadersCount = 0;
     server.on('connection', door.onConnection);
     server.on('checkExpectation', onRequest); // an expectation may be left unmet: RFC 9110, 10.1.1
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {

@@ -62,6 +62,30 @@ export class Budget {
     return this.#quota.delayMs(this.#clock.now(), false, ahead);
   }
 
+  /** The same for one who waits no longer than `patienceMs`, whatever was estimated. */
+  takeWithin(patienceMs: number, isWanted: () => boolean): Promise<boolean> | undefined {
+    let isPatient = true;
+    const turn = this.take('urgent', () => isPatient && isWanted());
+    if (turn === undefined) return undefined;
+    const timer = this.#clock.setTimeout(() => {
+      isPatient = false;
+      this.#sweep();
+    }, patienceMs);
+    return turn.finally(() => this.#clock.clearTimeout(timer));
+  }
+
+  /** What is not wanted any more waits no longer, wherever it stands. */
+  #sweep(): void {
+    for (const urgency of ['urgent', 'routine'] as const) {
+      const waiting = this.#queues[urgency].splice(0);
+      for (const ticket of waiting) {
+        if (ticket.isWanted()) this.#queues[urgency].push(ticket);
+        else ticket.resolve(false);
+      }
+    }
+    this.#pump();
+  }
+
   /** An answer may have changed what may be sent. */
   onSettled(): void {
     this.#pump();

@@ -32,7 +32,8 @@ export class UpstreamForwarder implements Forwarder {
   }
 
   async send(forward: Forward, signal: AbortSignal): Promise<Forwarded | Refusal> {
-    const pass = await this.#options.toll.enter();
+    const pass = await this.#enter(signal);
+    if (pass === GONE) return this.#count('gone', pass);
     if (typeof pass !== 'function') return this.#count('over budget', pass);
     if (!signal.aborted) return this.#exchange(forward, signal, pass);
     pass();
@@ -41,6 +42,17 @@ export class UpstreamForwarder implements Forwarder {
 
   close(): void {
     this.#options.upstream.close();
+  }
+
+  /** Who is gone waits no longer; a place that comes then is given back. */
+  #enter(signal: AbortSignal): Promise<Pass | Refusal> {
+    return new Promise((resolve) => {
+      signal.addEventListener('abort', () => resolve(GONE), { once: true });
+      void this.#options.toll.enter().then((pass) => {
+        if (signal.aborted && typeof pass === 'function') pass();
+        resolve(pass);
+      });
+    });
   }
 
   #exchange(

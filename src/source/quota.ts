@@ -66,6 +66,7 @@ export class Quota {
   /** Requests that may still be sent now; Infinity where nothing is known. */
   left(now: number): number {
     if (now < this.#pausedUntil) return 0;
+    this.#forget(now);
     const ours = this.rate === undefined ? Infinity : this.rate.requests - this.used(now);
     return Math.max(0, Math.min(ours, this.#told?.remaining ?? Infinity));
   }
@@ -87,7 +88,7 @@ export class Quota {
    * leaves a reserve, and keeps its distance from the one before. Infinity: when an answer is in.
    */
   delayMs(now: number, isRoutine: boolean, ahead = 0): number {
-    if (this.#told !== undefined && now >= this.#told.until) this.#told = undefined;
+    this.#forget(now);
     if (now < this.#pausedUntil) return this.#pausedUntil - now;
     if (this.#underway >= this.#slowStart) return Infinity;
     const inWindow = this.#windowDelayMs(now, isRoutine, ahead + 1);
@@ -145,6 +146,11 @@ export class Quota {
   #learn({ limit = 0, resetMs }: Allowance): void {
     if (this.#isGiven || limit < 1 || resetMs <= 0) return;
     this.#rate = { requests: limit, perMs: Math.max(resetMs, this.#rate?.perMs ?? 0) };
+  }
+
+  /** What was told of a time that is over. */
+  #forget(now: number): void {
+    if (this.#told !== undefined && now >= this.#told.until) this.#told = undefined;
   }
 
   /** A request that was to go does not. */

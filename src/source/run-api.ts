@@ -41,7 +41,7 @@ export interface RunApiOptions {
 }
 
 /** A newcomer waits this long for a place in the budget, and is told to come back otherwise. */
-const PATIENCE_MS = 5_000;
+export const PATIENCE_MS = 5_000;
 const WARN_MS = 60_000;
 const NO_BODY = Buffer.alloc(0);
 /**
@@ -188,8 +188,12 @@ export class RunApi implements Toll {
     // Infinity: until an answer is in, which has its own deadline.
     const isLong = waitMs > PATIENCE_MS && waitMs !== Infinity;
     if (isLong) return refuse('RATE_LIMITED', { retryAfterMs: waitMs });
-    return this.#budget.take('urgent', () => !this.#isClosed)?.then((isThere) =>
-      (isThere ? undefined : refuse('RATE_LIMITED', { retryAfterMs: PATIENCE_MS })));
+    return this.#budget.takeWithin(PATIENCE_MS, () => !this.#isClosed)?.then((isThere) => {
+      if (isThere) return undefined;
+      const { waitMs: laterMs } = this.#budget;
+      const retryAfterMs = laterMs === Infinity ? PATIENCE_MS : Math.max(PATIENCE_MS, laterMs);
+      return refuse('RATE_LIMITED', { retryAfterMs });
+    });
   }
 
   async #ask(

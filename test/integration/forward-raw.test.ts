@@ -73,6 +73,8 @@ const REFUSED: Readonly<Record<string, string>> = {
   'a way out with encoded slashes': of('/v1/a%2f..%2f..%2fadmin'),
   'a way out that is encoded twice': of('/v1/%252e%252e/admin'),
   'a way out that is encoded three times': of('/v1/%25252e%25252e/admin'),
+  'a way out behind what is no encoding': of('/v1/%25zz/%252e%252e/%252e%252e/admin'),
+  'a way out in overlong UTF-8': of('/v1/%25c0%25ae%25c0%25ae/admin'),
   'a way out with a parameter': of('/v1/..;x=1/admin'),
   'a way out with backslashes': of('/v1/..\\admin'),
   'a way out with encoded backslashes': of('/v1/%5c..%5cadmin'),
@@ -161,6 +163,12 @@ export function rawTests(start: StartGateway): void {
     assert.match(text, /\r\nvia: 1.1 runcast\r\n/);
     assert.match(text, /\r\nx-forwarded-for: 127.0.0.1\r\n/);
     assert.match(text, new RegExp(`\r\nhost: ${new URL(upstream.origin).host}\r\n`));
+  });
+
+  it('a length behind two hundred other headers is still a length', async () => {
+    const others = Array.from({ length: 205 }, (_, i) => `x-${i}: 1`);
+    await send(post([...others, 'content-length: 2'], 'hi'));
+    assert.match(upstream.received[0] ?? '', /\r\ncontent-length: 2\r\n[^]*\r\n\r\nhi$/i);
   });
 
   it('chunks are read and framed anew, without extensions and trailers', async () => {

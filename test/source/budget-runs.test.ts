@@ -7,6 +7,7 @@ import { PollDriver } from '../../src/source/driver.ts';
 import type { Rate } from '../../src/source/quota.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { randomFrom } from '../support/random.ts';
+import { A } from './harness.ts';
 import { QuotaLab, QuotaUpstream } from './quota-upstream.ts';
 
 const RATE = { requests: 100, perMs: 60_000 };
@@ -33,6 +34,24 @@ function gaps(upstream: QuotaUpstream, runIds: readonly string[], from: number):
     return times.slice(1).map((at, i) => at - (times[i] ?? 0));
   });
 }
+
+describe('a newcomer that a place was in sight for', () => {
+  it('is told to come back after 5 s where a 429 stops everybody, unasked for', async () => {
+    const clock = new FakeClock();
+    const upstream = new QuotaUpstream(clock, { requests: 0, perMs: 1_000 });
+    const rate = { requests: 1, perMs: 3_000 };
+    const of = new QuotaLab(clock, upstream, rate, (options) => new PollDriver(options));
+    const answers = ['a', 'b'].map((runId) => of.source.admit(runId, A));
+    await of.advance(5_000);
+    const refusals = (await Promise.all(answers))
+      .map((answer) => answer.kind === 'refused' ? answer.refusal : assert.fail('admitted'));
+    assert.deepEqual(refusals.map(({ code }) => code), ['RATE_LIMITED', 'RATE_LIMITED']);
+    await of.advance(60_000);
+    assert.deepEqual([...upstream.askedAt.keys()], ['a']);
+    assert.equal(clock.pending, 0);
+    of.source.close();
+  });
+});
 
 describe('more runs than the budget affords', () => {
   it('are polled less often, all alike, and as ever when they are fewer again', async () => {

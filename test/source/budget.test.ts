@@ -98,6 +98,19 @@ describe('a budget', () => {
     assert.deepEqual([lab.granted, lab.refused], [['a', 'b'], ['gone']]);
   });
 
+  it('lets one who has waited long enough go, wherever it stands, and spends nothing', async () => {
+    const lab = new Lab(1, 10_000);
+    for (const name of ['a', 'b']) lab.ask(name, 'urgent');
+    const turn = lab.budget.takeWithin(5_000, () => true);
+    await lab.advance(4_999);
+    lab.ask('c', 'urgent');
+    await lab.advance(1);
+    assert.equal(await turn, false);
+    await lab.advance(30_000);
+    assert.deepEqual(lab.granted, ['a', 'b', 'c']);
+    assert.equal(lab.clock.pending, 0);
+  });
+
   it('tells how long a newcomer would wait behind those that wait already', () => {
     const lab = new Lab(2, 1_000);
     assert.equal(lab.budget.waitMs, 0);

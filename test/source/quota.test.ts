@@ -118,6 +118,15 @@ describe('upstream\'s word', () => {
   });
 });
 
+describe('what an answer said of a time that is over', () => {
+  it('is forgotten, also where nobody asks for anything', () => {
+    const quota = new Quota(undefined, () => 0);
+    quota.spend(0, false);
+    quota.settle(0, false, undefined, { remaining: 0, resetMs: 1_000, limit: 10 });
+    assert.deepEqual([quota.left(999), quota.left(3_600_000)], [0, 10]);
+  });
+});
+
 describe('a 429', () => {
   it('stops everything for as long as it says', () => {
     const quota = new Quota(undefined, () => 0);
