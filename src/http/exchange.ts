@@ -31,8 +31,10 @@ export interface ExchangeOptions {
 /** Where upstream or a limit gives no `Retry-After`. */
 const RETRY_AFTER_MS = 2000;
 
-/** Connections on which the last word is said: what has come behind it is no request. */
-const closing = new WeakSet<Socket>();
+/** Connections on which the last word is said, and to which request. */
+const closing = new WeakMap<Socket, number>();
+/** Requests so far. */
+let requests = 0;
 
 /** Whose connection it is: a host's, our own server's, or that one's beyond its limit. */
 export type Place = 'host' | 'own' | 'spare';
@@ -44,6 +46,7 @@ export class Exchange {
   readonly trace: Trace;
   readonly place: Place;
   readonly #options: ExchangeOptions;
+  readonly #number = ++requests;
 
   constructor(
     request: IncomingMessage, response: ServerResponse, options: ExchangeOptions, place: Place,
@@ -63,7 +66,8 @@ export class Exchange {
   get isOpen(): boolean {
     const { request, response } = this;
     return !response.destroyed && !response.writableEnded && !request.socket.destroyed
-      && !closing.has(request.socket);
+      // What has come behind the last word is no request.
+      && this.#number <= (closing.get(request.socket) ?? Infinity);
   }
 
   /** As it is sent: with what the page of another origin is to be told. */
@@ -77,7 +81,7 @@ export class Exchange {
     const isUnread = hasBody(request) && !request.complete;
     const isLast = isUnread || status === 400;
     const close = isLast ? { connection: 'close' } : {};
-    if (isLast) closing.add(request.socket);
+    if (isLast) closing.set(request.socket, this.#number);
     const length = { 'content-length': String(Buffer.byteLength(body)) };
     // A host's server has times of its own. One that is queued has the socket of another's answer.
     if (this.place !== 'host') response.socket?.setTimeout(this.#options.slowTimeoutMs);

@@ -4,7 +4,6 @@
  * be sent, and how, is the forwarder's.
  */
 
-import type { Socket } from 'node:net';
 
 import type { Clock, Timer } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
@@ -36,8 +35,6 @@ export const MAX_FORWARDS = 256;
 export class Forwards {
   readonly #options: ForwardsOptions;
   readonly #underway = new Set<Exchange>();
-  /** By connection the end of its last one: what is pipelined must not overtake. */
-  readonly #turns = new WeakMap<Socket, Promise<void>>();
   #isDraining = false;
   #onEmpty: () => void = () => undefined;
 
@@ -48,11 +45,6 @@ export class Forwards {
   /** Is anything passed on at all? */
   get isOn(): boolean {
     return this.#options.forwarder !== undefined;
-  }
-
-  /** Has one on this connection yet to be answered? */
-  has(socket: Socket): boolean {
-    return this.#turns.has(socket);
   }
 
   /** Takes no more; resolves when those under way are done, or were cut. */
@@ -68,18 +60,7 @@ export class Forwards {
   }
 
   /** Resolves when it is answered, or its client is gone. */
-  answer(exchange: Exchange, route: ForwardRoute): Promise<void> {
-    const { socket } = exchange.request;
-    const before = this.#turns.get(socket) ?? Promise.resolve();
-    const turn = before.catch(() => undefined).then(() => this.#answer(exchange, route))
-      .finally(() => {
-        if (this.#turns.get(socket) === turn) this.#turns.delete(socket);
-      });
-    this.#turns.set(socket, turn);
-    return turn;
-  }
-
-  async #answer(exchange: Exchange, { target }: ForwardRoute): Promise<void> {
+  async answer(exchange: Exchange, { target }: ForwardRoute): Promise<void> {
     const { forwarder } = this.#options;
     if (!exchange.isOpen || forwarder === undefined) return;
     const refusal = this.#refusalFor(exchange);

@@ -19,6 +19,7 @@ import type { ExchangeOptions } from './exchange.ts';
 import { Forwards } from './forwards.ts';
 import type { ForwardsOptions } from './forwards.ts';
 import { answerPage } from './live-page.ts';
+import { Pipeline } from './pipeline.ts';
 import { Pushes } from './pushes.ts';
 import type { PushesOptions } from './pushes.ts';
 import { parseAdminRoute, parseRoute } from './routes.ts';
@@ -47,8 +48,6 @@ export interface HandlerOptions extends
   readonly demoKey?: string;
 }
 
-/** Requests on one connection that are not answered yet: one more closes it. */
-const MAX_PIPELINED = 64;
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Answers requests; {@link Handler.handle} may be mounted in any server. */
@@ -63,8 +62,7 @@ export class Handler {
   readonly #ticketOffice: TicketOffice;
   readonly #forwards: Forwards;
   readonly #offers: Offers;
-  /** By connection how many requests are not answered yet. Nothing else bounds them. */
-  readonly #pipelined = new WeakMap<Socket, number>();
+  readonly #pipeline: Pipeline;
 
   constructor(options: HandlerOptions) {
     const { source, keyPrefix, clock, hub } = options;
@@ -79,6 +77,7 @@ export class Handler {
     this.#ticketOffice = new TicketOffice(tickets, this.#entrance, options);
     this.#forwards = new Forwards(options);
     const { page = false } = options;
+    this.#pipeline = new Pipeline(options.metrics);
     this.#offers = { ...this.#pushes.offers, page, forward: this.#forwards.isOn };
   }
 
@@ -99,8 +98,7 @@ export class Handler {
 
   /** Would anything that is written to it now be taken for what its client waits for? */
   isHeld(socket: Socket): boolean {
-    return this.#streams.has(socket) || this.#waits.has(socket) || this.#doctor.has(socket)
-      || this.#forwards.has(socket);
+    return this.#streams.has(socket) || this.#doctor.has(socket) || this.#pipeline.has(socket);
   }
 
   /** For a server of somebody else's: what it knows of its connections stays true. */
@@ -128,7 +126,7 @@ export class Handler {
     log.debug('request', { ...facts, ...'runId' in route && { runId: route.runId } });
     // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
-    if (this.#streams.has(socket) || this.#doctor.has(socket) || !this.#enter(socket)) {
+    if (this.#streams.has(socket) || this.#doctor.has(socket) || !this.#pipeline.enter(socket)) {
       socket.destroy();
       return;
     }
@@ -136,24 +134,7 @@ export class Handler {
       log.error('request failed', { ...traceFacts(trace), error: String(error) });
       if (response.headersSent) socket.destroy();
       else exchange.refuse(refuse('INTERNAL_ERROR'));
-    }).finally(() => this.#leave(socket));
-  }
-
-  /** False: there are too many before this one. */
-  #enter(socket: Socket): boolean {
-    const count = this.#pipelined.get(socket) ?? 0;
-    if (count >= MAX_PIPELINED) {
-      this.#options.metrics.count('runcast_limit_total', 'pipelined');
-      return false;
-    }
-    this.#pipelined.set(socket, count + 1);
-    return true;
-  }
-
-  #leave(socket: Socket): void {
-    const count = (this.#pipelined.get(socket) ?? 1) - 1;
-    if (count > 0) this.#pipelined.set(socket, count);
-    else this.#pipelined.delete(socket);
+    }).finally(() => this.#pipeline.leave(socket));
   }
 
   #routeOf({ request: { method = '', url = '' }, place }: Exchange): Route {
@@ -190,7 +171,7 @@ export class Handler {
       case 'status':
         return answerStatus(exchange, route.runId, this.#entrance);
       case 'wait':
-        return this.#waits.answer(exchange, route);
+        return this.#pipeline.inTurn(request.socket, () => this.#waits.answer(exchange, route));
       case 'poke':
         return this.#pushes.poke(exchange, route.runId);
       case 'publish':
@@ -200,7 +181,7 @@ export class Handler {
       case 'webhook':
         return this.#pushes.webhook(exchange);
       case 'forward':
-        return this.#forwards.answer(exchange, route);
+        return this.#pipeline.inTurn(request.socket, () => this.#forwards.answer(exchange, route));
       case 'doctor': case 'doctor-facts': case 'doctor-stream': case 'doctor-script':
         return this.#doctor.answer(exchange, route);
       case 'page': case 'page-style': case 'page-script':

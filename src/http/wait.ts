@@ -3,8 +3,6 @@
  * up. While it is, its request follows the run as a stream does. Its connection lives on after it.
  */
 
-import type { Socket } from 'node:net';
-
 import type { Clock } from '../core/clock.ts';
 import type { Admitted } from '../core/run-source.ts';
 import type { Hub } from '../hub/hub.ts';
@@ -21,11 +19,6 @@ export class Waits {
   readonly #clock: Clock;
   readonly #hub: Hub;
   readonly #entrance: Entrance;
-  /**
-   * By connection, the end of its last wait. Answers go in the order of their requests, so a wait
-   * behind another begins when that is over: a hundred in one packet hold one place, not all.
-   */
-  readonly #turns = new WeakMap<Socket, Promise<void>>();
 
   constructor(clock: Clock, hub: Hub, entrance: Entrance) {
     this.#clock = clock;
@@ -33,23 +26,8 @@ export class Waits {
     this.#entrance = entrance;
   }
 
-  /** Does a wait on this connection have yet to be answered? */
-  has(socket: Socket): boolean {
-    return this.#turns.has(socket);
-  }
-
   /** Resolves when it is answered, or its client is gone. */
-  answer(exchange: Exchange, route: WaitRoute): Promise<void> {
-    const { socket } = exchange.request;
-    const before = this.#turns.get(socket) ?? Promise.resolve();
-    const turn = before.catch(stay).then(() => this.#answer(exchange, route)).finally(() => {
-      if (this.#turns.get(socket) === turn) this.#turns.delete(socket);
-    });
-    this.#turns.set(socket, turn);
-    return turn;
-  }
-
-  async #answer(exchange: Exchange, { runId, timeoutMs }: WaitRoute): Promise<void> {
+  async answer(exchange: Exchange, { runId, timeoutMs }: WaitRoute): Promise<void> {
     if (!exchange.isOpen) return;
     const until = this.#clock.now() + timeoutMs;
     const key = this.#entrance.keyOf(exchange, runId);

@@ -200,6 +200,22 @@ export function passingTests(start: StartGateway): void {
     assert.equal(text.split('HTTP/1.1 200').length, 4);
   });
 
+  it('what stands behind a wait goes when that is answered', async () => {
+    const { gateway, upstream } = pair();
+    const answers: (() => void)[] = [];
+    upstream.answer = (socket) => void answers.push(() => socket.write(OK));
+    const head = `HTTP/1.1\r\nhost: x\r\nx-api-key: ${KEY}\r\n`;
+    const client = openRaw(gateway.port, `GET /v1/runs/w/wait?timeout=60 ${head}\r\n`
+      + `POST /v1/runs/w/cancel ${head}content-length: 0\r\n\r\n`);
+    await upstream.has(0, '/v1/runs/w');
+    assert.equal(upstream.received.length, 1);
+    answers[0]?.();
+    await upstream.has(1, '/v1/runs/w/cancel');
+    answers[1]?.();
+    await client.until(/(?:HTTP\/1\.1 [^]*){2}/);
+    client.socket.destroy();
+  });
+
   it('what is not below /v1, or is ours, never leaves', async () => {
     const { gateway, upstream } = pair();
     for (const [method, path, status] of [

@@ -87,6 +87,26 @@ export function behindTests(start: StartGateway): void {
     some.socket.destroy();
   });
 
+  for (const path of ['/v1/runs/slow', '/v1/runs/slow/wait?timeout=60']) {
+    it(`a bad request behind ${path} is answered behind it, and is the end`, async () => {
+      const { upstream, port } = gateway();
+      upstream.run('slow', delay(60, state('completed')));
+      const good = get('slow').replace('/v1/runs/slow/stream', path);
+      const client = openRaw(port, good + get('%zz'));
+      await closing(client);
+      const text = client.received().toString();
+      assert.match(text, /^HTTP\/1\.1 200 [^]*"completed"[^]*HTTP\/1\.1 400 [^]*"VALIDATION_/);
+    });
+  }
+
+  it('garbage behind a request that is not answered yet is not answered in its place', async () => {
+    const { upstream, port } = gateway();
+    upstream.run('slow', delay(60, state('completed')));
+    const client = openRaw(port, `${get('slow').replace('/stream', '')}\0\0\r\n\r\n`);
+    await closing(client);
+    assert.doesNotMatch(client.received().toString(), /400/);
+  });
+
   it('a blank line behind the request changes nothing', async () => {
     const { upstream, port } = gateway();
     upstream.run('blank', state('running'));
