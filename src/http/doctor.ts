@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
+import type { Refusal } from '../core/errors.ts';
 import {
   MAX_PROBES, NONCE_HEADER, PROXY_HEADERS, WATCHED_HEADERS, probeHeaders,
 } from '../doctor/probes.ts';
@@ -33,6 +34,7 @@ export class Doctor {
   readonly #options: DoctorOptions;
   readonly #probes = new Set<ProbeStream>();
   readonly #sockets = new WeakSet<Socket>();
+  #isClosed = false;
 
   constructor(options: DoctorOptions) {
     this.#options = options;
@@ -43,8 +45,9 @@ export class Doctor {
     return this.#sockets.has(socket);
   }
 
-  /** Ends all probe streams. */
+  /** Ends all probe streams, and takes no more: a host would wait for each of them. */
   close(): void {
+    this.#isClosed = true;
     for (const probe of this.#probes) probe.close();
   }
 
@@ -83,13 +86,10 @@ export class Doctor {
   }
 
   #open(exchange: Exchange, route: Extract<DoctorRoute, { kind: 'doctor-stream' }>): void {
-    const { request, response, place } = exchange;
+    const { request } = exchange;
     const { clock, compress } = this.#options;
-    // Pipelined behind another request, its time would begin before it has the connection.
-    if (response.socket === null || place === 'spare' || this.#probes.size >= MAX_PROBES) {
-      const error = 'Too many probes are under way';
-      return exchange.refuse(refuse('RESOURCE_UNAVAILABLE', { error }));
-    }
+    const refusal = this.#refusalFor(exchange);
+    if (refusal !== undefined) return exchange.refuse(refusal);
     const isPacked = route.isPacked && compress && request.httpVersion !== '1.0'
       && acceptsGzip(request);
     const { socket } = request;
@@ -100,6 +100,16 @@ export class Doctor {
     this.#probes.add(probe);
     this.#sockets.add(socket);
     probe.start();
+    return undefined;
+  }
+
+  #refusalFor({ response, place }: Exchange): Refusal | undefined {
+    const busy = (error: string): Refusal => refuse('RESOURCE_UNAVAILABLE', { error });
+    if (this.#isClosed) return busy('The gateway is shutting down');
+    if (place === 'spare') return busy('Too many connections are open');
+    // Its time would begin before it has the connection.
+    if (response.socket === null) return busy('A probe does not wait behind another request');
+    return this.#probes.size < MAX_PROBES ? undefined : busy('Too many probes are under way');
   }
 }
 

@@ -168,11 +168,17 @@ describe('probes', () => {
     const mounted = createGateway({ upstream: gateway.upstream.origin });
     const server = createServer(mounted.handler).listen(0, '127.0.0.1');
     await once(server, 'listening');
-    t.after(() => server.closeAllConnections());
+    t.after(() => {
+      server.close();
+      server.closeAllConnections();
+    });
     const { port } = server.address() as AddressInfo;
     const other = await openStream(`http://127.0.0.1:${port}${PROBE}&seconds=60`);
     await mounted.close();
     await within(20_000, 'its end', other.ended);
+    const late = await fetch(`http://127.0.0.1:${port}${PROBE}&seconds=60`);
+    assert.equal(late.status, 503, 'one that came after the end');
+    assert.match(await late.text(), /shutting down/);
     await within(20_000, 'the end of the host', new Promise((resolve) => server.close(resolve)));
   });
 });
