@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { refuse } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
+import type { Metrics } from '../core/metrics.ts';
 import {
   MAX_PROBES, NONCE_HEADER, PROXY_HEADERS, WATCHED_HEADERS, probeHeaders,
 } from '../doctor/probes.ts';
@@ -23,6 +24,7 @@ import { ProbeStream } from './probe-stream.ts';
 /** What the doctor is put together from. */
 export interface DoctorOptions {
   readonly clock: Clock;
+  readonly metrics: Metrics;
   readonly pingIntervalMs: number;
   readonly compress: boolean;
 }
@@ -109,7 +111,9 @@ export class Doctor {
     if (place === 'spare') return busy('Too many connections are open');
     // Its time would begin before it has the connection.
     if (response.socket === null) return busy('A probe does not wait behind another request');
-    return this.#probes.size < MAX_PROBES ? undefined : busy('Too many probes are under way');
+    if (this.#probes.size < MAX_PROBES) return undefined;
+    this.#options.metrics.count('runcast_limit_total', 'probes');
+    return busy('Too many probes are under way');
   }
 }
 

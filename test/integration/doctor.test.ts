@@ -145,6 +145,8 @@ describe('probes', () => {
     assert.equal((await gateway.call('GET', PROBE)).status, 503);
     const told = await probe(gateway, '');
     assert.equal(told.response.headers['x-runcast-refused'], '503 RESOURCE_UNAVAILABLE');
+    const { text } = await gateway.call('GET', '/metrics');
+    assert.match(text, /^runcast_limit_total\{limit="probes"\} 2$/m);
     gateway.upstream.run('r', state('running'));
     const stream = await gateway.join('r');
     await stream.next('progress');
