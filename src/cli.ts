@@ -91,12 +91,11 @@ async function watch(settings: WatchSettings): Promise<number> {
 
 /** Examines the way to a gateway; the exit code. */
 async function consult({ url, idleMs, isJson }: DoctorCommand): Promise<number> {
-  const [{ examine }, { judge }, { exitCodeOf, reportText }] = await Promise.all([
+  const [{ examine }, { judge }, { exitCodeOf, reportJson, reportText }] = await Promise.all([
     import('./doctor/prober.ts'), import('./doctor/verdicts.ts'), import('./doctor/report.ts'),
   ]);
   const report = judge(await examine(url, { clock: systemClock, idleMs }));
-  const text = isJson ? `${JSON.stringify({ url, ...report })}\n` : reportText(url.href, report);
-  process.stdout.write(text);
+  process.stdout.write((isJson ? reportJson : reportText)(url.href, report));
   return exitCodeOf(report);
 }
 

@@ -3,11 +3,11 @@
  * given. All of upstream's text goes through `harmless`.
  */
 
+import { columnsOf, cutTo, fitTo, harmless } from '../core/text.ts';
 import { outputsOf } from './events.ts';
 import type { RunOutput, RunState } from './events.ts';
 import { elapsed, percentIn, percentOf } from './measures.ts';
 import { textOf } from './plain-value.ts';
-import { columnsOf, cutTo, fitTo, harmless } from './text.ts';
 
 /** What a picture must fit into. */
 export interface Canvas {

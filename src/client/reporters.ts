@@ -4,12 +4,12 @@
  */
 
 import type { Clock, Timer } from '../core/clock.ts';
+import { cutTo, harmless, harmlessJson } from '../core/text.ts';
 import { outputsOf } from './events.ts';
 import type { RunEvent, RunState } from './events.ts';
 import { percentOf } from './measures.ts';
 import { detailOf, labelOf, pictureOf } from './picture.ts';
 import { textOf } from './plain-value.ts';
-import { cutTo, harmless, harmlessJson } from './text.ts';
 
 /** A terminal, or whatever stdout and stderr are. */
 export interface Output {

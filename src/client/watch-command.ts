@@ -1,11 +1,11 @@
 /** `runcast watch`: a run on a terminal, in a log or in a script, and its end as an exit code. */
 
 import type { Clock } from '../core/clock.ts';
+import { harmless } from '../core/text.ts';
 import { WatchError } from './events.ts';
 import type { Reconnect, RunEvent } from './events.ts';
 import { JsonReporter, LineReporter, PictureReporter } from './reporters.ts';
 import type { Output, Reporter } from './reporters.ts';
-import { harmless } from './text.ts';
 import { watchRun } from './watch-run.ts';
 
 /** What to watch, and how. */

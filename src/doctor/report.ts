@@ -1,5 +1,6 @@
 /** A report as text for a terminal, and as an exit code. Pure. */
 
+import { harmless, harmlessJson } from '../core/text.ts';
 import type { Report } from './verdicts.ts';
 
 /** 0 nothing wrong, 1 a problem, 3 not reached. */
@@ -18,11 +19,16 @@ export function wayOf(report: Extract<Report, { kind: 'report' }>): string {
 /** A line for each check, and under it what to change. Ends with a newline. */
 export function reportText(url: string, report: Report): string {
   // Some of it was said by whoever is on the way: a terminal must not obey it.
-  return textOf(url, report).replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, '?');
+  return linesOf(url, report).map((line) => `${harmless(line)}\n`).join('');
 }
 
-function textOf(url: string, report: Report): string {
-  if (report.kind === 'unreachable') return `${url} cannot be examined: ${report.reason}\n`;
+/** The same for scripts, on one line. */
+export function reportJson(url: string, report: Report): string {
+  return `${harmlessJson(JSON.stringify({ url, ...report }))}\n`;
+}
+
+function linesOf(url: string, report: Report): readonly string[] {
+  if (report.kind === 'unreachable') return [`${url} cannot be examined: ${report.reason}`];
   const lines = report.checks.flatMap(({ name, verdict, finding, changes }) => [
     `${verdict.padEnd(8)} ${name.padEnd(17)} ${finding}`,
     ...changes.map(({ proxy, change }) => `${' '.repeat(9)}${`${proxy}:`.padEnd(17)} ${change}`),
@@ -30,5 +36,5 @@ function textOf(url: string, report: Report): string {
   const problems = report.checks.filter(({ verdict }) => verdict === 'problem').length;
   const sum = problems === 0 ? 'no problem found'
     : problems === 1 ? '1 problem' : `${problems} problems`;
-  return [`${url}, on the way: ${wayOf(report)}`, '', ...lines, '', sum, ''].join('\n');
+  return [`${url}, on the way: ${wayOf(report)}`, '', ...lines, '', sum];
 }

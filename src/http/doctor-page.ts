@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 export const DOCTOR_MODULES: readonly string[] = [
   'doctor/page.js', 'doctor/prober.js', 'doctor/probes.js', 'doctor/verdicts.js',
   'doctor/advice.js', 'doctor/report.js', 'core/clock.js', 'core/sse-parser.js',
+  'core/text.js',
 ];
 
 const STYLE = `

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { pictureOf, timeOf } from '../../src/client/picture.ts';
 import { PictureReporter } from '../../src/client/reporters.ts';
-import { columnsOf } from '../../src/client/text.ts';
+import { columnsOf } from '../../src/core/text.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const wallNow = Date.parse('2026-01-01T00:01:12Z');

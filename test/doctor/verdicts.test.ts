@@ -6,7 +6,7 @@ import { describe, it } from 'node:test';
 import { adviseOn, guessProxies } from '../../src/doctor/advice.ts';
 import type { Fault } from '../../src/doctor/advice.ts';
 import { parseDoctor } from '../../src/doctor-arguments.ts';
-import { exitCodeOf, reportText } from '../../src/doctor/report.ts';
+import { exitCodeOf, reportJson, reportText } from '../../src/doctor/report.ts';
 import type { Examination, StreamOutcome } from '../../src/doctor/prober.ts';
 import { judge, lagOf } from '../../src/doctor/verdicts.ts';
 import type { Check, Report } from '../../src/doctor/verdicts.ts';
@@ -188,11 +188,15 @@ it('for each fault there is a line for each proxy', () => {
 
 describe('the text', () => {
   it('has a line for each check, and a terminal has nothing to obey in it', () => {
-    const evil = { kind: 'refused', reason: 'a\x1b[2Jb' } as const;
-    const text = reportText('http://a.test/', judge(examined({ steady: evil })));
+    const evil = { kind: 'refused', reason: 'a\x1b[2Jb\u009b1mc\nok d\u202ee' } as const;
+    const report = judge(examined({ steady: evil }));
+    const text = reportText('http://a.test/', report);
     assert.match(text, /^http:\/\/a\.test\/, on the way: nothing that can be seen\n/);
     assert.equal(text.match(/^(?:ok|problem|unknown) /gm)?.length, 6);
-    assert.match(text, /a\?\[2Jb/);
+    assert.match(text, /a \[2Jb 1mc ok de\n/);
+    const json = reportJson('http://a.test/', report);
+    assert.match(json, /^[^\p{Cc}\p{Cf}]+\n$/u, 'neither has a script\'s');
+    assert.deepEqual(JSON.parse(json), { url: 'http://a.test/', ...report });
   });
 
   it('of what cannot be reached says why, and the exit code is 3', () => {

@@ -216,6 +216,7 @@ describe('runcast doctor', () => {
   it('has codes for what is not there and for what it cannot understand', async (t) => {
     const server = createServer(({ url = '' }, response) => {
       if (url.startsWith('/moved')) response.writeHead(301, { location: 'https://a.test/' }).end();
+      else if (url.startsWith('/evil')) response.writeHead(301, { location: '\x9b2J' }).end();
       else response.end('{}');
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -227,6 +228,8 @@ describe('runcast doctor', () => {
     const moved = await doctor(`http://127.0.0.1:${port}/moved`);
     assert.deepEqual([moved.code, moved.stderr], [3, '']);
     assert.match(moved.stdout, /answers 301 \(go to https:\/\/a\.test\/\)/);
+    const evil = await doctor(`http://127.0.0.1:${port}/evil`, '--json');
+    assert.match(evil.stdout, /\(go to \\u009b2J\)/, 'nothing that a terminal obeys');
     server.close();
     server.closeAllConnections();
     const nobody = await doctor(`http://127.0.0.1:${port}`, '--json');

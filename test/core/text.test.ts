@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { columnsOf, cutTo, fitTo, harmless, harmlessJson } from '../../src/client/text.ts';
+import { columnsOf, cutTo, fitTo, harmless, harmlessJson } from '../../src/core/text.ts';
 
 const EVIL = '\x1b]0;title\x07\x1b[2Ja\u009b31mb\r\nc\u202ed\u2028e\u0000\u007f\ud800';
 
