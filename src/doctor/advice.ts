@@ -121,9 +121,9 @@ const TRACES: readonly (readonly [name: string, value: RegExp, proxy: Proxy])[] 
   ['via', /\bhaproxy\b/i, 'HAProxy'],
 ];
 /** The same from the names of request headers that came to the gateway. */
-const ADDED: Readonly<Record<string, Proxy>> = {
-  'cf-ray': 'Cloudflare', 'cf-connecting-ip': 'Cloudflare', 'x-amzn-trace-id': 'AWS ALB',
-};
+const ADDED: ReadonlyMap<string, Proxy> = new Map([
+  ['cf-ray', 'Cloudflare'], ['cf-connecting-ip', 'Cloudflare'], ['x-amzn-trace-id', 'AWS ALB'],
+]);
 
 /** Who has left a trace. Some leave none: HAProxy says nothing of itself unless it is told to. */
 export function guessProxies(
@@ -131,7 +131,7 @@ export function guessProxies(
 ): Proxy[] {
   const found = [
     ...TRACES.filter(([name, value]) => value.test(head[name] ?? '')).map(([, , proxy]) => proxy),
-    ...addedHeaders.flatMap((name) => ADDED[name] ?? []),
+    ...addedHeaders.flatMap((name) => ADDED.get(name) ?? []),
   ];
   return [...new Set(found)];
 }

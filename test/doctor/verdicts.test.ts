@@ -163,6 +163,7 @@ describe('heads', () => {
     assert.deepEqual(guessProxies({ via: '1.1 Caddy' }, []), ['Caddy']);
     assert.deepEqual(guessProxies({ server: 'Apache/2.4' }, []), ['Apache']);
     assert.deepEqual(guessProxies({ server: 'mine' }, ['x-forwarded-for']), []);
+    assert.deepEqual(guessProxies({}, ['constructor', 'toString', '__proto__']), []);
     assert.ok(reportOf(facts({ proxyHeaders: ['via'] })).isProxied);
   });
 
