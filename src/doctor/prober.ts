@@ -58,6 +58,8 @@ const GAP_MS = 250;
 /** For an answer, on top of the time that a probe takes by itself. */
 const PATIENCE_MS = 15_000;
 const MAX_EVENT_BYTES = 4096;
+/** Facts are much smaller; what is larger is a stranger's. */
+const MAX_FACTS_CHARS = 65_536;
 /** Of what a stranger says. */
 const MAX_SHOWN = 200;
 
@@ -99,8 +101,8 @@ async function ask(
   const url = urlOf(base, PROBE_PATHS.facts, { nonce });
   try {
     const response = await fetch(url, initOf(nonce, limit.signal));
-    const body: unknown = await response.json().catch(() => undefined);
-    if (isFacts(body)) return { facts: body, head: headOf(response) };
+    const facts = factsIn(await startOf(response));
+    if (facts !== undefined) return { facts, head: headOf(response) };
     const elsewhere = response.headers.get('location');
     const to = elsewhere === null ? '' : ` (go to ${elsewhere.slice(0, MAX_SHOWN)})`;
     return `${url.origin}${url.pathname} answers ${response.status}${to}, and not as runcast does`;
@@ -116,11 +118,38 @@ function initOf(nonce: string, signal: AbortSignal) {
   return { headers: probeHeaders(nonce), signal, cache: 'no-store', redirect: 'manual' } as const;
 }
 
+/** Its body, and hardly more than may be in there. */
+async function startOf({ body }: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  const reader = body?.getReader();
+  let text = '';
+  while (text.length <= MAX_FACTS_CHARS) {
+    const part = await reader?.read();
+    if (part?.value === undefined) break;
+    text += decoder.decode(part.value as Uint8Array, { stream: true });
+  }
+  return text;
+}
+
+function factsIn(text: string): Facts | undefined {
+  if (text.length > MAX_FACTS_CHARS) return undefined;
+  try {
+    const body: unknown = JSON.parse(text);
+    return isFacts(body) ? body : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function isFacts(body: unknown): body is Facts {
-  const { requestHeaders, proxyHeaders, pingIntervalMs } = (body ?? {}) as Partial<Facts>;
-  return typeof requestHeaders === 'object' && requestHeaders !== null
+  const { httpVersion, requestHeaders, proxyHeaders, pingIntervalMs } =
+    (body ?? {}) as Partial<Facts>;
+  return typeof httpVersion === 'string' && typeof requestHeaders === 'object'
+    && requestHeaders !== null && Object.values(requestHeaders).every((how) => isText(how))
     && Array.isArray(proxyHeaders) && Number.isFinite(pingIntervalMs);
 }
+
+const isText = (value: unknown): boolean => typeof value === 'string';
 
 async function stream(
   url: URL, nonce: string, patienceMs: number, clock: Clock,
