@@ -18,7 +18,7 @@ import { DOCTOR_CSP, DOCTOR_HTML, DOCTOR_MODULES } from './doctor-page.ts';
 import type { DoctorRoute } from './doctor-routes.ts';
 import type { Exchange } from './exchange.ts';
 import { acceptsGzip, hasBody, wantsEvents } from './headers.ts';
-import { moduleText } from './modules.ts';
+import { serveModule } from './modules.ts';
 import { ProbeStream } from './probe-stream.ts';
 
 /** What the doctor is put together from. */
@@ -65,7 +65,7 @@ export class Doctor {
       case 'doctor-facts':
         return this.#tellFacts(exchange, route.nonce);
       case 'doctor-script':
-        return serveScript(exchange, route.name);
+        return serveModule(exchange, route.name, DOCTOR_MODULES);
       case 'doctor-stream':
         return this.#open(exchange, route);
     }
@@ -136,16 +136,5 @@ function servePage(exchange: Exchange): void {
     'content-security-policy': DOCTOR_CSP,
     'referrer-policy': 'no-referrer',
     'vary': 'accept',
-  });
-}
-
-async function serveScript(exchange: Exchange, name: string): Promise<void> {
-  const script = await moduleText(name, DOCTOR_MODULES);
-  if (!exchange.isOpen) return undefined;
-  if (script === undefined) {
-    return exchange.refuse(refuse('NOT_FOUND', { error: 'There is nothing here' }));
-  }
-  return exchange.json(200, script, {
-    'content-type': 'text/javascript; charset=utf-8', 'cache-control': 'no-cache',
   });
 }

@@ -3,11 +3,8 @@
  * with the key that its user enters. Nothing in it comes from a request, and nothing from outside.
  */
 
-import { refuse } from '../core/errors.ts';
-import { digest } from '../core/execution.ts';
 import type { Exchange } from './exchange.ts';
-import { matchesTag } from './headers.ts';
-import { moduleText } from './modules.ts';
+import { serveFile, serveModule } from './modules.ts';
 import { pageDocument } from './page-document.ts';
 import { PAGE_STYLE } from './page-style.ts';
 
@@ -47,26 +44,12 @@ export async function answerPage(
 ): Promise<void> {
   switch (route.kind) {
     case 'page':
-      return serve(exchange, pageDocument(demoKey), 'text/html', {
+      return serveFile(exchange, pageDocument(demoKey), 'text/html', {
         'content-security-policy': POLICY, 'referrer-policy': 'no-referrer',
       });
     case 'page-style':
-      return serve(exchange, PAGE_STYLE, 'text/css');
-    case 'page-script': {
-      const script = await moduleText(route.name, MODULES);
-      if (!exchange.isOpen) return undefined;
-      if (script !== undefined) return serve(exchange, script, 'text/javascript');
-      return exchange.refuse(refuse('NOT_FOUND', { error: 'There is nothing here' }));
-    }
+      return serveFile(exchange, PAGE_STYLE, 'text/css');
+    case 'page-script':
+      return serveModule(exchange, route.name, MODULES);
   }
-}
-
-/** With a tag: a page that is opened again is not sent again. */
-function serve(
-  exchange: Exchange, text: string, type: string, more: Record<string, string> = {},
-): void {
-  const tag = digest(text);
-  const headers = { 'etag': `"${tag}"`, 'cache-control': 'no-cache', ...more };
-  if (matchesTag(exchange.request, tag)) return exchange.notModified(headers);
-  return exchange.json(200, text, { ...headers, 'content-type': `${type}; charset=utf-8` });
 }

@@ -6,6 +6,9 @@ import { startCli } from '../support/cli.ts';
 import { STARTERS, gatewayFor, startGateway, useGateway } from '../support/gateway.ts';
 import type { StartGateway } from '../support/gateway.ts';
 
+/** Modules are there once they are compiled. */
+const skip = process.env['TEST_DIST'] === undefined && 'there are no modules';
+
 const PARTS = ['/', '/page/style.css'];
 
 function pageTests(start: StartGateway): void {
@@ -90,6 +93,20 @@ describe('the live page', () => {
       assert.equal(answer.status, status);
       const text = await answer.text();
       assert.equal(text.includes('<meta name="demo-key" content="lma_demo">'), status === 200);
+    }
+  });
+
+  it('and the doctor\'s load modules that are sent once', { skip }, async (t) => {
+    const cli = startCli(['serve', '--port', '0', '--log-level', 'warn']);
+    t.after(() => cli.stop());
+    const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+)\/ /, 60_000);
+    for (const path of ['/page/js/page/main.js', '/doctor/js/doctor/page.js']) {
+      const { status, headers } = await fetch(url + path);
+      assert.deepEqual([status, headers.get('cache-control')], [200, 'no-cache'], path);
+      assert.equal(headers.get('content-type'), 'text/javascript; charset=utf-8');
+      const etag = headers.get('etag') ?? assert.fail('it has a tag');
+      const again = await fetch(url + path, { headers: { 'if-none-match': etag } });
+      assert.equal(again.status, 304, path);
     }
   });
 });
