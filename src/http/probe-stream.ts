@@ -46,10 +46,11 @@ export class ProbeStream {
   }
 
   start(): void {
-    const { response, requestId } = this.#exchange;
+    const exchange = this.#exchange;
+    const { response, requestId } = exchange;
     const { nonce, isPacked } = this.#plan;
     const own = nonce === null ? {} : { [NONCE_HEADER]: nonce };
-    response.writeHead(200, { ...streamHead(requestId, isPacked), ...own });
+    response.writeHead(200, exchange.head({ ...streamHead(requestId, isPacked), ...own }));
     response.flushHeaders();
     if (isPacked) response.write(GZIP_HEAD);
     this.#startedMs = this.#clock.now();

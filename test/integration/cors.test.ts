@@ -30,6 +30,7 @@ function answerTests(start: StartGateway): void {
     const events = { accept: 'text/event-stream' };
     const ask = (path: string, headers = {}, method = 'GET'): Promise<Answered> =>
       gateway().call(method, `/v1/runs/${path}`, { ...own, ...headers });
+    const probe = '/doctor/stream?seconds=0.05&gapMs=50';
     const { headers: { etag = '' } } = await ask('over');
     const id = etag.slice(1, -1);
     return [
@@ -41,6 +42,7 @@ function answerTests(start: StartGateway): void {
       [400, await ask('a.b')], [401, await ask('over/stream?ticket=x')],
       [404, await ask('a/b')], [405, await ask('over', {}, 'DELETE')],
       [502, await ask('down')], [200, await ask('down/stream', events)],
+      [200, await gateway().call('GET', probe, own)],
     ];
   };
 
