@@ -230,6 +230,23 @@ test('no file imports itself, however long the way round, types included', () =>
   report(find.cycles(SRC_FILES));
 });
 
+test('browsers are served what a page loads, and nothing else', async () => {
+  const samples = ['import \'./b.ts\';', 'import type { A } from \'./a.ts\';'].map((text, i) =>
+    sourceFile(`src/core/${'ab'.charAt(i)}.ts`, text));
+  assert.deepEqual(find.closure(samples, A), [A, 'src/core/b.ts']);
+  assert.deepEqual(find.closure(samples, 'src/core/b.ts'), ['src/core/b.ts']);
+  const { PAGE_MODULES } = await load('src/http/live-page.ts') as
+    typeof import('../src/http/live-page.ts');
+  const { DOCTOR_MODULES } = await load('src/http/doctor-page.ts') as
+    typeof import('../src/http/doctor-page.ts');
+  for (const [entry, served] of [
+    ['src/page/main.ts', PAGE_MODULES], ['src/doctor/page.ts', DOCTOR_MODULES],
+  ] as const) {
+    const sources = served.map((name) => `src/${name.replace(/js$/, 'ts')}`);
+    assert.deepEqual(sources.sort(), find.closure(SRC_FILES, entry));
+  }
+});
+
 test('src as a whole stays small', () => {
   assert.equal(find.codeLineCount(sourceFile(A, '/** a\n * b\n */\n\nlet c = 1; // d\n// e\n')), 1);
   const sizes = SRC_FILES.map(({ text }) => find.lineCount(text)).sort((a, b) => a - b);

@@ -15,7 +15,7 @@ export type PageRoute =
 
 const SCRIPTS = '/page/js/';
 /** What its document imports, and what that does. */
-const MODULES: readonly string[] = [
+export const PAGE_MODULES: readonly string[] = [
   'page/main.js', 'page/card.js', 'page/connection-line.js', 'page/dom.js', 'page/feed.js',
   'page/format.js', 'page/log.js', 'page/savings.js', 'page/tabs.js',
   'client/watch-run.js', 'client/watch.js', 'client/connection.js', 'client/events.js',
@@ -50,6 +50,6 @@ export async function answerPage(
     case 'page-style':
       return serveFile(exchange, PAGE_STYLE, 'text/css');
     case 'page-script':
-      return serveModule(exchange, route.name, MODULES);
+      return serveModule(exchange, route.name, PAGE_MODULES);
   }
 }

@@ -61,6 +61,19 @@ export function cycles(files: readonly SourceFile[]): string[] {
   return files.flatMap(({ path }) => visit(path, []));
 }
 
+/** What a file loads, itself included, however long the way; types load nothing. */
+export function closure(files: readonly SourceFile[], entry: string): string[] {
+  const loaded = new Set([entry]);
+  // A set's iteration goes on to what is added on the way.
+  for (const path of loaded) {
+    const file = files.find((each) => each.path === path);
+    for (const { specifier, typeOnly } of file === undefined ? [] : imports(file)) {
+      if (!typeOnly) loaded.add(target(path, specifier));
+    }
+  }
+  return [...loaded].sort();
+}
+
 /** Something only the files in `where` (or folders, with a slash) may import or have in code. */
 export interface OnlyThere {
   readonly what: string;
