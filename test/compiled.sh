@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The suites on compiled output, which needs no loader: `bash test/compiled.sh`, with a command in
 # front of node's as arguments. What needs the built program, proxies or a compiler (operations,
-# bench) is left to `npm test`.
+# bench) is left to `npm test`; of the page there is only what its tests load.
 set -eu
 out=.coverage
 rm -rf "$out"
 npx tsc --noEmit false --outDir "$out/js" --rootDir . --sourceMap
+npx tsc -p test/page --noEmit false --outDir "$out/js" --rootDir . --sourceMap
 "$@" node --test --test-concurrency=4 --test-reporter=dot \
   "$out"/js/test/*.test.js \
-  "$out"/js/test/{client,cluster,core,demo,doctor,http,hub,integration,source}/*.test.js
+  "$out"/js/test/{client,cluster,core,demo,doctor,http,hub,integration,page,source}/*.test.js

@@ -3,8 +3,9 @@
 import { outputsOf } from '../client/events.ts';
 import type { LostEvent, RunOutput, RunState } from '../client/events.ts';
 import { elapsed, percentOf } from '../client/measures.ts';
+import { textOf } from '../client/plain-value.ts';
 import { attributes, el, setAttribute, setText } from './dom.ts';
-import { shownUrl } from './format.ts';
+import { nameOf, shownUrl } from './format.ts';
 
 /** Longer texts are folded. */
 const FOLDED_CHARS = 220;
@@ -59,9 +60,11 @@ export class Card {
     const tone = end === 'complete' ? 'done' : end === 'error' ? 'failed'
       : status === 'queued' ? 'waiting' : 'running';
     const percent = end === 'complete' ? 100 : percentOf(state);
-    this.#show(String(status ?? 'running'), tone, percent);
+    this.#show(textOf(status) || 'running', tone, percent);
     this.#complain(typeof errorMessage === 'string' ? errorMessage : '');
-    for (const [i, output] of outputsOf(state).entries()) {
+    const outputs = outputsOf(state);
+    for (const row of this.#rows.splice(outputs.length)) row.element.remove();
+    for (const [i, output] of outputs.entries()) {
       let row = this.#rows[i];
       if (row === undefined) {
         row = new Row();
@@ -123,14 +126,14 @@ class Row {
   }
 
   update(output: RunOutput, index: number, isOver: boolean): void {
-    const { id, label, type, status, error } = output;
-    const name = String(label ?? id ?? `Output ${index + 1}`);
+    const { type, status, error } = output;
+    const name = nameOf(output, index);
     setText(this.#name, name);
-    setText(this.#kind, type === undefined || type === 'pending' ? '' : String(type));
+    setText(this.#kind, type === 'pending' ? '' : textOf(type));
     const isOpen = status === 'pending' && isOver;
-    setText(this.#state, isOpen ? 'never came' : String(status ?? ''));
-    setAttribute(this.element, 'data-state', isOpen ? 'never' : String(status ?? 'pending'));
-    const shown = JSON.stringify([type, output.value, error]);
+    setText(this.#state, isOpen ? 'never came' : textOf(status));
+    setAttribute(this.element, 'data-state', isOpen ? 'never' : textOf(status) || 'pending');
+    const shown = textOf([type, output.value, error]);
     if (shown === this.#shown) return;
     this.#shown = shown;
     this.#value.replaceChildren(...valueOf(output, name));
@@ -140,7 +143,6 @@ class Row {
 /** What came of a node, as far as it can be shown; anything else is text. */
 function valueOf({ type, value, error }: RunOutput, name: string): Node[] {
   if (typeof error === 'string' && error !== '') return [el('p', 'error', error)];
-  if (value === null || value === undefined || value === '') return [];
   const url = shownUrl(value);
   const isPicture = type === 'image' || url?.startsWith('data:image/') === true;
   if (url !== undefined && isPicture) {
@@ -153,10 +155,12 @@ function valueOf({ type, value, error }: RunOutput, name: string): Node[] {
       'src': url, 'controls': '', 'muted': '', 'preload': 'metadata', 'aria-label': name,
     })];
   }
-  return textOf(typeof value === 'string' ? value : JSON.stringify(value));
+  return paragraphs(textOf(value));
 }
 
-function textOf(text: string): Node[] {
+/** Nothing for nothing; a long one is folded. */
+function paragraphs(text: string): Node[] {
+  if (text === '') return [];
   if (text.length <= FOLDED_CHARS) return [el('p', 'text', text)];
   const start = `${text.slice(0, FOLDED_CHARS)}…`;
   return [el('details', 'text', el('summary', '', start), el('p', '', text))];

@@ -1,8 +1,9 @@
 /** Times and states as text. Pure. */
 
 import { outputsOf } from '../client/events.ts';
-import type { RunState } from '../client/events.ts';
+import type { RunOutput, RunState } from '../client/events.ts';
 import { percentOf } from '../client/measures.ts';
+import { textOf } from '../client/plain-value.ts';
 
 /** The time of day, to the tenth of a second. */
 export function timeOfDay(date: Date): string {
@@ -11,15 +12,20 @@ export function timeOfDay(date: Date): string {
   return `${h}:${m}:${s}.${Math.floor(date.getMilliseconds() / 100)}`;
 }
 
+/** What a node is called: by upstream, or else by its place. */
+export function nameOf({ label, id }: RunOutput, index: number): string {
+  return textOf(label) || textOf(id) || `Output ${index + 1}`;
+}
+
 /** What is new in a state: one line for the log. */
 export function changeOf(before: RunState | undefined, now: RunState): string {
   const told: string[] = [];
-  if (before?.status !== now.status) told.push(String(now.status ?? 'no status'));
+  if (before?.status !== now.status) told.push(textOf(now.status) || 'no status');
   const were = outputsOf(before);
   for (const [i, output] of outputsOf(now).entries()) {
     const was = were[i];
     if (output.status === was?.status || output.status === 'pending') continue;
-    told.push(`${output.label ?? output.id ?? `output ${i + 1}`}: ${String(output.status)}`);
+    told.push(`${nameOf(output, i)}: ${textOf(output.status) || 'no status'}`);
   }
   const percent = percentOf(now);
   if (told.length === 0 && percent !== undefined) told.push(`${percent} %`);

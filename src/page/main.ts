@@ -4,6 +4,7 @@
  */
 
 import type { RunEvent } from '../client/events.ts';
+import { textOf } from '../client/plain-value.ts';
 import { systemClock } from '../core/clock.ts';
 import { MAX_RUNS, RUN_ID } from '../core/run-id.ts';
 import { Card } from './card.ts';
@@ -58,7 +59,7 @@ function onEvent(event: RunEvent): void {
   }
   log.add({ event: type, runId, what: changeOf(card.state, event.data), id });
   card.update(event.data, event.type === 'progress' ? undefined : event.type);
-  if (event.type !== 'progress') say(`${runId} is ${String(event.data.status)}`);
+  if (event.type !== 'progress') say(`${runId} is ${textOf(event.data.status)}`);
 }
 
 const listener: FeedListener = {

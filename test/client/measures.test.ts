@@ -18,6 +18,7 @@ describe('how far a run is', () => {
     assert.equal(percentOf({ outputs, progress: { percentComplete: 7 } }), 7);
     assert.equal(percentOf({ outputs: [] }), undefined);
     assert.equal(percentOf({ outputs: [{ id: 'a' }] }), undefined);
+    assert.equal(percentOf({ outputs: [null, 7, { status: 'pending' }] as never }), 0);
     assert.equal(percentOf({ outputs: 7 as never, progress: 7 as never }), undefined);
   });
 });

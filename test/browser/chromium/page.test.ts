@@ -188,6 +188,22 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
       location.href.includes('lma_')];`), ['undefined', 0, false]);
   });
 
+  it('goes on whatever values there are, and forgets outputs that are gone', async (t) => {
+    const odd = { toString: 0 };
+    const outputs = [output('a', { label: odd, type: odd, value: odd }), output('b', {
+      label: null, id: null, status: odd, error: odd,
+    }), output('c')];
+    upstream.run('odd', state('running', { outputs, progress: odd, startedAt: odd }));
+    const { url } = await page(t);
+    await browser.open(url);
+    await follow('odd');
+    const { connection } = await untilLook('three', ({ cards }) => cards[0]?.states.length === 3);
+    assert.equal(connection, 'live');
+    upstream.run('odd', state('completed', { outputs: outputs.slice(0, 1) }));
+    const { cards } = await untilLook('the end', (seen) => seen.cards[0]?.tone === 'done');
+    assert.deepEqual(cards[0]?.states, ['never came']);
+  });
+
   it('is of use with keys alone, and on a phone without going sideways', async (t) => {
     const { url } = await serve(t);
     await browser.emulate(360, 740);
