@@ -7,7 +7,7 @@ import type { FeedState } from './feed.ts';
 const SLOW_JOIN_MS = 4_000;
 /** The one that is most in need of being known first. */
 const ORDER: readonly FeedState['kind'][] =
-  ['waiting', 'joining', 'refused', 'live', 'resting', 'idle'];
+  ['failed', 'waiting', 'joining', 'refused', 'live', 'resting', 'idle'];
 
 /** What the line says. */
 export interface Line {
@@ -22,6 +22,8 @@ export function lineOf(
   const [first] = states.toSorted((a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind));
   if (runs === 0 || first === undefined) return { tone: 'idle', text: 'nothing to follow' };
   switch (first.kind) {
+    case 'failed':
+      return { tone: 'failed', text: 'the page has made a mistake: load it again' };
     case 'waiting':
       return { tone: 'waiting', text: `again in ${(first.delayMs / 1000).toFixed(1)} s` };
     case 'joining':

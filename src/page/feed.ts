@@ -5,14 +5,20 @@
 
 import { watchRuns } from '../client/watch-run.ts';
 import { WatchError } from '../client/events.ts';
-import type { Opened, Reconnect, RunEvent } from '../client/events.ts';
+import type { LostEvent, Opened, Reconnect, RunEvent } from '../client/events.ts';
 import { NO_ID, joinIds, splitId } from '../core/event-id.ts';
 
-/** How a connection stands. `resting`: it was let go of, and will be opened again. */
+/**
+ * How a connection stands. `resting`: it was let go of, and will be opened again. `failed`: by a
+ * mistake of the page's own.
+ */
 export type FeedState =
-  | { readonly kind: 'idle' | 'live' | 'refused' | 'resting' }
+  | { readonly kind: 'idle' | 'live' | 'refused' | 'resting' | 'failed' }
   | { readonly kind: 'joining'; readonly sinceMs: number }
   | { readonly kind: 'waiting'; readonly delayMs: number };
+
+/** Why runs cannot be followed. */
+export type Why = Pick<LostEvent, 'code' | 'errorMessage'>;
 
 /** Who hears what comes. */
 export interface FeedListener {
@@ -21,7 +27,7 @@ export interface FeedListener {
   onReconnect(reconnect: Reconnect): void;
   onPing(): void;
   /** None of the runs can be followed. */
-  onFailed(runIds: readonly string[], error: WatchError): void;
+  onFailed(runIds: readonly string[], why: Why): void;
   /** Its connection stands differently now. */
   onState(): void;
 }
@@ -91,10 +97,9 @@ export class Feed {
     } catch (error) {
       // What another connection has replaced has nothing more to say.
       if (signal.aborted) return;
-      if (!(error instanceof WatchError)) throw error;
       for (const runId of runIds) this.#lastIds.delete(runId);
-      this.#listener.onFailed(runIds, error);
-      this.#become({ kind: 'refused' });
+      this.#listener.onFailed(runIds, whyOf(error));
+      this.#become({ kind: error instanceof WatchError ? 'refused' : 'failed' });
     }
   }
 
@@ -123,4 +128,11 @@ export class Feed {
     if (event.type !== 'progress') this.#lastIds.delete(event.runId);
     this.#listener.onEvent({ ...event, id: ids[runIds.indexOf(event.runId)] ?? event.id });
   }
+}
+
+/** Anything else than a refusal is a mistake in here, which must show: nothing follows. */
+function whyOf(error: unknown): Why {
+  if (error instanceof WatchError) return { code: error.code, errorMessage: error.message };
+  const detail = error instanceof Error ? error.message : 'no reason is known';
+  return { code: 'PAGE_FAILED', errorMessage: `This page has made a mistake: ${detail}` };
 }

@@ -79,11 +79,10 @@ const listener: FeedListener = {
     void connection.offsetWidth;
     connection.classList.add('beat');
   },
-  onFailed: (runIds, error) => {
-    const { message: errorMessage, code } = error;
-    for (const runId of runIds) cards.get(runId)?.lose({ code, errorMessage });
-    log.add({ event: 'refused', runId: runIds.join(', '), what: errorMessage, id: '' });
-    say(errorMessage);
+  onFailed: (runIds, why) => {
+    for (const runId of runIds) cards.get(runId)?.lose(why);
+    log.add({ event: 'refused', runId: runIds.join(', '), what: why.errorMessage, id: '' });
+    say(why.errorMessage);
   },
   onState: showConnection,
 };
