@@ -26,7 +26,7 @@ export interface FeedListener {
   onOpen(opened: Opened): void;
   onReconnect(reconnect: Reconnect): void;
   onPing(): void;
-  /** None of the runs can be followed. */
+  /** None of the runs that are not over can be followed. */
   onFailed(runIds: readonly string[], why: Why): void;
   /** Its connection stands differently now. */
   onState(): void;
@@ -97,8 +97,9 @@ export class Feed {
     } catch (error) {
       // What another connection has replaced has nothing more to say.
       if (signal.aborted) return;
-      for (const runId of runIds) this.#lastIds.delete(runId);
-      this.#listener.onFailed(runIds, whyOf(error));
+      const lost = [...this.#lastIds.keys()];
+      this.#lastIds.clear();
+      this.#listener.onFailed(lost, whyOf(error));
       this.#become({ kind: error instanceof WatchError ? 'refused' : 'failed' });
     }
   }
@@ -125,8 +126,8 @@ export class Feed {
     for (const [i, runId] of runIds.entries()) {
       if (this.#lastIds.has(runId)) this.#lastIds.set(runId, ids[i] ?? NO_ID);
     }
-    if (event.type !== 'progress') this.#lastIds.delete(event.runId);
     this.#listener.onEvent({ ...event, id: ids[runIds.indexOf(event.runId)] ?? event.id });
+    if (event.type !== 'progress') this.#lastIds.delete(event.runId);
   }
 }
 

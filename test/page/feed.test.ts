@@ -97,12 +97,15 @@ describe('a feed', () => {
   });
 
   it('says so where what is told of an event throws, instead of standing still', async (t) => {
-    const { feed, server, told, failed } = await lab(t, [stall(running('a', 'a1'))], () => {
-      throw new TypeError('no text');
+    const bytes = complete('a', 'a1.none') + running('b', 'a1.b1');
+    const { feed, server, told, failed } = await lab(t, [stall(''), stall(bytes)], ({ runId }) => {
+      if (runId === 'b') throw new TypeError('no text');
     });
     feed.add('a');
+    await until('the first', () => server.asked.length === 1);
+    feed.add('b');
     await until('its end', () => feed.state.kind === 'failed');
-    assert.deepEqual(told, ['failed a']);
+    assert.deepEqual(told, ['failed b'], 'the other one is over');
     assert.match(failed[0]?.errorMessage ?? '', /mistake: no text$/);
     await until('no connection', () => server.open() === 0);
   });
