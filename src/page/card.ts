@@ -30,13 +30,13 @@ export class Card {
   #state: RunState | undefined;
   #isOver = false;
 
-  constructor(runId: string, onRemove: (card: Card) => void) {
+  constructor(runId: string, onRemove: () => void) {
     this.runId = runId;
     const title = attributes(el('h3', '', runId), { id: `run-${runId}`, title: runId });
     const remove = attributes(el('button', 'remove', '×'), {
       'type': 'button', 'aria-label': `Remove ${runId} from the page`,
     });
-    remove.addEventListener('click', () => onRemove(this));
+    remove.addEventListener('click', onRemove);
     setAttribute(this.#bar, 'aria-label', `Progress of ${runId}`);
     this.element = attributes(el('article', 'card',
       el('header', '', title, this.#status, this.#percent, this.#time, remove),

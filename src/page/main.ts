@@ -33,6 +33,8 @@ const said = byId('said', HTMLElement);
 const log = new Log(byId('log', HTMLElement));
 
 const cards = new Map<string, Card>();
+/** What each card is followed with. */
+const keys = new Map<string, string>();
 const feeds = new Map<string, Feed>();
 let reconnects = 0;
 let isResting = false;
@@ -97,23 +99,32 @@ function feedOf(apiKey: string): Feed {
   return feed;
 }
 
+/** A feed goes with the last of its cards: a key that was mistyped is neither kept nor told of. */
+function drop(runId: string): void {
+  const apiKey = keys.get(runId);
+  if (apiKey === undefined) return;
+  cards.get(runId)?.element.remove();
+  cards.delete(runId);
+  keys.delete(runId);
+  feeds.get(apiKey)?.remove(runId);
+  if (![...keys.values()].includes(apiKey)) feeds.delete(apiKey);
+}
+
 function follow(runId: string, apiKey: string): void {
   const before = cards.get(runId);
   if (before !== undefined && !before.isOver) {
     before.element.scrollIntoView({ block: 'nearest' });
     return;
   }
-  before?.element.remove();
-  cards.delete(runId);
+  drop(runId);
   if (cards.size >= MAX_RUNS) return say(`No more than ${MAX_RUNS} runs fit on a page`);
-  const card = new Card(runId, (gone) => {
-    gone.element.remove();
-    cards.delete(runId);
-    feedOf(apiKey).remove(runId);
+  const card = new Card(runId, () => {
+    drop(runId);
     onChanged();
     runInput.focus();
   });
   cards.set(runId, card);
+  keys.set(runId, apiKey);
   board.prepend(card.element);
   onChanged();
   feedOf(apiKey).add(runId);

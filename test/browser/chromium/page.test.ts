@@ -294,6 +294,21 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     assert.equal(seen.connection, 'all runs are over');
   });
 
+  it('forgets a key that was mistyped, once it has the right one or no run of it', async (t) => {
+    upstream.run('typed', state('running'));
+    const { url } = await page(t);
+    await browser.open(url);
+    await follow('typed', 'x');
+    await untilLook('a refusal', ({ connection }) => connection === 'refused');
+    await follow('typed', 'lma_a');
+    const { cards } = await untilLook('live', ({ connection }) => connection === 'live');
+    assert.equal(cards.length, 1);
+    await follow('other', 'y');
+    await untilLook('another', ({ connection }) => connection === 'refused');
+    await browser.evaluate('document.querySelector(\'[aria-label^="Remove other"]\').click()');
+    await untilLook('live again', ({ connection }) => connection === 'live');
+  });
+
   it('has nothing that axe complains about, in light and in dark', async (t) => {
     const axe = await axeSource();
     if (axe === undefined) return t.skip('axe-core cannot be installed here');
