@@ -5,6 +5,7 @@
 
 import { parseRetryAfter } from '../core/backoff.ts';
 import type { Clock, Timer } from '../core/clock.ts';
+import { reasonOf } from '../core/reason.ts';
 import { SseParser } from '../core/sse-parser.ts';
 import type { SseEvent } from '../core/sse-parser.ts';
 
@@ -201,10 +202,7 @@ export class Connection {
     if (this.#isSilent) {
       return { kind: 'silent', detail: `nothing came for ${Math.round(idleTimeoutMs / 1000)} s` };
     }
-    // Of Node's fetch the cause says more: `fetch failed` is all that the error itself does.
-    const { cause } = error as { cause?: unknown };
-    const known = [cause, error].find((each) => each instanceof Error && each.message !== '');
-    return { kind, detail: known instanceof Error ? known.message : String(error) };
+    return { kind, detail: reasonOf(error) };
   }
 }
 

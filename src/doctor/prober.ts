@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../core/clock.ts';
+import { reasonOf } from '../core/reason.ts';
 import { SseParser } from '../core/sse-parser.ts';
 import type { SseEvent } from '../core/sse-parser.ts';
 import { MAX_PROBE_SECONDS, PROBE_PATHS, probeHeaders } from './probes.ts';
@@ -194,13 +195,6 @@ function headOf({ headers }: Response): Record<string, string> {
   const head: Record<string, string> = {};
   headers.forEach((value, name) => (head[name] = value));
   return head;
-}
-
-/** `fetch` tells the system's own words only in the cause. */
-function reasonOf(error: unknown): string {
-  const { cause, message = String(error) } = error as { cause?: unknown; message?: string };
-  const { message: inner, code } = (cause ?? {}) as { message?: string; code?: string };
-  return inner || code || message;
 }
 
 /** A deadline that is gone with its request. */

@@ -8,8 +8,8 @@ import { createHash } from 'node:crypto';
 /** What its document imports, and what that does. */
 export const DOCTOR_MODULES: readonly string[] = [
   'doctor/page.js', 'doctor/prober.js', 'doctor/probes.js', 'doctor/verdicts.js',
-  'doctor/advice.js', 'doctor/report.js', 'core/clock.js', 'core/sse-parser.js',
-  'core/text.js',
+  'doctor/advice.js', 'doctor/report.js', 'core/clock.js', 'core/reason.js',
+  'core/sse-parser.js', 'core/text.js',
 ];
 
 const STYLE = `

@@ -20,7 +20,8 @@ export const PAGE_MODULES: readonly string[] = [
   'page/format.js', 'page/log.js', 'page/savings.js', 'page/tabs.js', 'client/plain-value.js',
   'client/watch-run.js', 'client/watch.js', 'client/connection.js', 'client/events.js',
   'client/delay.js', 'client/measures.js', 'client/states.js',
-  'core/clock.js', 'core/backoff.js', 'core/event-id.js', 'core/run-id.js', 'core/sse-parser.js',
+  'core/clock.js', 'core/backoff.js', 'core/event-id.js', 'core/reason.js', 'core/run-id.js',
+  'core/sse-parser.js',
 ];
 
 /** Outputs are shown from wherever upstream has them; everything else is ours or nothing. */
