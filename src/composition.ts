@@ -4,11 +4,9 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 import type { Address } from './core/address.ts';
 import { systemClock } from './core/clock.ts';
-import type { Timer } from './core/clock.ts';
 import { GatewayError } from './core/errors.ts';
 import type { Forwarder, Toll } from './core/forward.ts';
 import type { Intake } from './core/intake.ts';
@@ -21,6 +19,7 @@ import { Handler } from './http/handler.ts';
 import { Hosts } from './http/hosts.ts';
 import { Listener } from './http/listener.ts';
 import { Hub } from './hub/hub.ts';
+import { LoopDelay } from './loop-delay.ts';
 import type { Settings } from './options.ts';
 import { forwarding, polling } from './polling.ts';
 import { GuardedSource } from './source/guarded-source.ts';
@@ -68,7 +67,6 @@ const DRAIN_RESERVE = 0.2;
 const MIN_DRAIN_MS = 100;
 /** Connections to the admin port, and 32 that are silent: who reads metrics is soon gone. */
 const ADMIN_SOCKETS = 8;
-const LOOP_WINDOW_MS = 10_000;
 
 type State =
   | { readonly kind: 'idle' }
@@ -89,8 +87,7 @@ export class ComposedGateway {
   readonly #listener: Listener;
   readonly #admin: Listener;
   readonly #hosts = new Hosts(systemClock, () => void this.close());
-  readonly #loopDelay = monitorEventLoopDelay({ resolution: 100 });
-  #loopTimer: Timer | undefined;
+  readonly #loopDelay: LoopDelay;
   #state: State = { kind: 'idle' };
 
   constructor(parts: Parts) {
@@ -99,7 +96,7 @@ export class ComposedGateway {
     this.#source = source;
     this.#intake = intake;
     this.#log = log;
-    metrics.read('runcast_event_loop_delay_max_seconds', () => this.#loopDelay.max / 1e9);
+    this.#loopDelay = new LoopDelay(systemClock, metrics);
     const shared = { ...settings, clock: systemClock, random: Math.random };
     const hub = new Hub(source, shared, metrics);
     this.#hub = hub;
@@ -127,9 +124,7 @@ export class ComposedGateway {
     if (kind !== 'idle') throw new GatewayError('ALREADY_LISTENING', ['listen() comes once']);
     const listening = this.#listen();
     this.#state = { kind: 'listening', listening };
-    const address = await listening;
-    this.#watchLoop();
-    return address;
+    return listening;
   }
 
   /** See {@link Listener.accept}. */
@@ -156,16 +151,6 @@ export class ComposedGateway {
     }
   }
 
-  /** The longest delay is of the last 10 s, not of all time. */
-  #watchLoop(): void {
-    this.#loopDelay.enable();
-    const onTick = (): void => {
-      this.#loopDelay.reset();
-      this.#loopTimer = systemClock.setTimeout(onTick, LOOP_WINDOW_MS);
-    };
-    onTick();
-  }
-
   async #close(drainTimeoutMs: number, listening: Promise<unknown> | undefined): Promise<void> {
     // A server that is about to listen would outlive its end.
     await listening?.catch(() => undefined);
@@ -181,8 +166,7 @@ export class ComposedGateway {
     }, Math.max(drainTimeoutMs, MIN_DRAIN_MS));
     await Promise.all([drained, passed]);
     systemClock.clearTimeout(cut);
-    this.#loopDelay.disable();
-    if (this.#loopTimer) systemClock.clearTimeout(this.#loopTimer);
+    this.#loopDelay.stop();
     this.#intake?.close();
     this.#source.close();
     this.#forwarder?.close();

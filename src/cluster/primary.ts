@@ -20,6 +20,7 @@ import type { Counts } from '../core/machine.ts';
 import { METRICS, mergeSamples, renderMetrics } from '../core/metrics.ts';
 import type { Metrics, Sample } from '../core/metrics.ts';
 import { machineParts } from '../composition.ts';
+import { LoopDelay } from '../loop-delay.ts';
 import type { Settings } from '../options.ts';
 import type { LimitedSource } from '../source/limited-source.ts';
 import { Doors } from './doors.ts';
@@ -63,6 +64,7 @@ export class Primary {
     stats: () => this.#source.size,
     metrics: () => renderMetrics(this.#samples()),
   };
+  readonly #loopDelay: LoopDelay;
   #youngDeaths = 0;
   #isClosing = false;
   #onListening: (url: string) => void = () => undefined;
@@ -81,6 +83,7 @@ export class Primary {
     this.#toll = toll;
     this.#metrics = metrics;
     countProcess(metrics);
+    this.#loopDelay = new LoopDelay(systemClock, metrics);
     this.#slots = Array.from({ length: count }, () => ({ kind: 'empty' }));
   }
 
@@ -117,6 +120,7 @@ export class Primary {
     this.#checkEmpty();
     await isEmpty;
     systemClock.clearTimeout(cut);
+    this.#loopDelay.stop();
     this.#intake?.close();
     this.#source.close();
   }
@@ -145,7 +149,7 @@ export class Primary {
       passes.close();
       this.#doors.delete(port);
       this.#retire(relay.samples);
-      this.#onExit(index, worker, systemClock.now() - since, signal ?? code);
+      this.#onExit(index, worker, relay.samples, systemClock.now() - since, signal ?? code);
     });
   }
 
@@ -176,7 +180,10 @@ export class Primary {
     }
   }
 
-  #onExit(index: number, worker: Worker, livedMs: number, why: string | number): void {
+  #onExit(
+    index: number, worker: Worker, samples: readonly Sample[], livedMs: number,
+    why: string | number,
+  ): void {
     this.#slots[index] = { kind: 'empty' };
     if (this.#isClosing) {
       this.#checkEmpty();
@@ -188,6 +195,11 @@ export class Primary {
     const { pid } = worker.process;
     this.#log.error('worker died', { pid, why, livedMs: Math.round(livedMs), restartMs });
     this.#metrics.count('runcast_worker_deaths_total');
+    const streams = samples.find(([name]) => name === 'runcast_streams')?.[2] ?? 0;
+    if (streams > 0) {
+      this.#metrics.count('runcast_streams_closed_total', 'crash', streams);
+      this.#metrics.count('runcast_streams_unfinished_total', '', streams);
+    }
     if (this.#youngDeaths === CRASH_LOOP) {
       this.#log.error('workers keep dying', { deaths: this.#youngDeaths });
     }

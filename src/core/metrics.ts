@@ -52,7 +52,7 @@ export const METRICS = {
   runcast_webhooks_refused_total: counter('Webhooks refused, by what was wrong.', 'reason'),
   runcast_worker_deaths_total: counter('Workers that died without being told to.'),
   runcast_event_loop_delay_max_seconds:
-    { type: 'gauge', merge: 'max', help: 'Longest delay of an event loop in the last 10 s.' },
+    { type: 'gauge', merge: 'max', help: 'Longest delay of an event loop in the last 20 s.' },
   runcast_log_lines_dropped_total: counter('Lines of the log that nobody took in time.'),
   runcast_build_info: { type: 'gauge', merge: 'max', help: 'Of runcast.', label: 'version' },
   process_cpu_seconds_total: counter('CPU time of all processes.'),

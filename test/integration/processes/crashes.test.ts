@@ -41,6 +41,7 @@ function workerTests(): void {
     const kept = await program.joinOn(b, 'r1');
     const { id } = await lost.next('progress');
     await kept.next('progress');
+    await until('both are counted', async () => await metric(port, 'runcast_streams') === 2);
     process.kill(a, 'SIGKILL');
     assert.notEqual(await within(2_000, 'the cut', lost.ended), 'end');
 
@@ -68,6 +69,8 @@ function workerTests(): void {
     const [death] = program.logged('worker died');
     assert.deepEqual([death?.['level'], death?.['pid'], death?.['why']], ['error', a, 'SIGKILL']);
     assert.equal(await metric(port, 'runcast_worker_deaths_total'), 1);
+    assert.equal(await metric(port, 'runcast_streams_closed_total', 'crash'), 1);
+    assert.equal(await metric(port, 'runcast_streams_unfinished_total'), 1);
     await program.untilIdle();
     await program.untilUnpolled('r1');
   });
