@@ -128,8 +128,8 @@ export class ComposedGateway {
   }
 
   /** See {@link Listener.accept}. */
-  accept(isOn: boolean): void {
-    if (this.#state.kind === 'listening') this.#listener.accept(isOn);
+  accept(isOn: boolean, onListening: () => void): void {
+    if (this.#state.kind === 'listening') this.#listener.accept(isOn, onListening);
   }
 
   close(drainTimeoutMs = this.#settings.drainTimeoutMs): Promise<void> {

@@ -8,12 +8,20 @@ import type { FromPrimary, FromWorker, Port } from './messages.ts';
 
 type Door = Pick<Port<FromPrimary, FromWorker>, 'send'>;
 
+interface State {
+  hasRoom: boolean;
+  /** As it was told to be. */
+  isOpen: boolean;
+  /** It has said that it listens, since it was told to. */
+  isListening: boolean;
+}
+
 /** Of all workers that listen. */
 export class Doors {
-  readonly #doors = new Map<Door, { hasRoom: boolean; isOpen: boolean }>();
+  readonly #doors = new Map<Door, State>();
 
   add(door: Door): void {
-    this.#doors.set(door, { hasRoom: true, isOpen: true });
+    this.#doors.set(door, { hasRoom: true, isOpen: true, isListening: true });
     this.#settle();
   }
 
@@ -28,16 +36,26 @@ export class Doors {
     this.#settle();
   }
 
+  /** It listens again. */
+  onListening(door: Door): void {
+    const of = this.#doors.get(door);
+    if (of === undefined || !of.isOpen) return;
+    of.isListening = true;
+    this.#settle();
+  }
+
   #settle(): void {
-    const isRoom = [...this.#doors.values()].some(({ hasRoom }) => hasRoom);
-    // Those that open before those that close: a socket that nobody listens on is gone.
-    for (const isOn of [true, false]) {
-      for (const [door, of] of this.#doors) {
-        const isToOpen = of.hasRoom || !isRoom;
-        if (isToOpen !== isOn || of.isOpen === isOn) continue;
-        of.isOpen = isOn;
-        door.send({ kind: 'accept', isOn });
-      }
+    const all = [...this.#doors.values()];
+    const isRoom = all.some(({ hasRoom }) => hasRoom);
+    const isToOpen = ({ hasRoom }: State): boolean => hasRoom || !isRoom;
+    // A socket that nobody listens on is gone: none closes before another one has opened.
+    const mayClose = all.some((of) => isToOpen(of) && of.isOpen && of.isListening);
+    for (const [door, of] of this.#doors) {
+      const isOn = isToOpen(of);
+      if (of.isOpen === isOn || !isOn && !mayClose) continue;
+      of.isOpen = isOn;
+      of.isListening = false;
+      door.send({ kind: 'accept', isOn });
     }
   }
 }

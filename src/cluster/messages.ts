@@ -20,6 +20,8 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'listening'; readonly url: string }
   | { readonly kind: 'failed'; readonly error: string }
+  /** It listens again, after it was told to. */
+  | { readonly kind: 'accepting' }
   /** It can hardly take more connections, or can again. */
   | { readonly kind: 'room'; readonly hasRoom: boolean }
   | { readonly kind: 'admit'; readonly n: number; readonly runId: string; readonly key: ApiKey;

@@ -171,6 +171,9 @@ export class Primary {
       case 'room':
         this.#doors.onRoom(port, message.hasRoom);
         return;
+      case 'accepting':
+        this.#doors.onListening(port);
+        return;
       case 'failed':
         this.#log.error('worker cannot listen', { pid, error: message.error });
         this.#onFailed?.(new Error(message.error));

@@ -77,7 +77,7 @@ export class Relay {
       case 'samples':
         this.#samples = message.samples;
         return;
-      case 'ready': case 'listening': case 'failed': case 'room': case 'enter':
+      case 'ready': case 'listening': case 'failed': case 'accepting': case 'room': case 'enter':
       case 'passed':
     }
   }

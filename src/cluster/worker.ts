@@ -34,7 +34,7 @@ let gateway: ComposedGateway | undefined;
 port.onMessage((message) => {
   if (message.kind === 'start') void start(message.settings);
   else if (message.kind === 'drain') void stop();
-  else if (message.kind === 'accept') gateway?.accept(message.isOn);
+  else if (message.kind === 'accept') gateway?.accept(message.isOn, tellAccepting);
   else source?.onMessage(message);
 });
 process.stderr.on('error', () => undefined);
@@ -64,6 +64,10 @@ async function start(settings: Settings): Promise<void> {
     const reason = error instanceof Error ? error.message : String(error);
     port.send({ kind: 'failed', error: reason }, () => process.exit(1));
   }
+}
+
+function tellAccepting(): void {
+  port.send({ kind: 'accepting' });
 }
 
 function tellSamples(): void {

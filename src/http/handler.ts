@@ -98,7 +98,7 @@ export class Handler {
 
   /** Would anything that is written to it now be taken for what its client waits for? */
   isHeld(socket: Socket): boolean {
-    return this.#streams.has(socket) || this.#doctor.has(socket) || this.#pipeline.has(socket);
+    return this.#streams.has(socket) || this.#doctor.has(socket) || this.#pipeline.isHeld(socket);
   }
 
   /** For a server of somebody else's: what it knows of its connections stays true. */
@@ -126,7 +126,7 @@ export class Handler {
     log.debug('request', { ...facts, ...'runId' in route && { runId: route.runId } });
     // What comes behind a stream's request on its connection has no turn before its end: answers
     // would pile up in memory, and their `close` never comes.
-    if (this.#streams.has(socket) || this.#doctor.has(socket) || !this.#pipeline.enter(socket)) {
+    if (this.#streams.has(socket) || this.#doctor.has(socket) || !this.#pipeline.enter(exchange)) {
       socket.destroy();
       return;
     }

@@ -29,10 +29,12 @@ export function jsonHead(requestId: string): Record<string, string> {
   };
 }
 
-/** The client's own, where it is short and plain; else a new one. */
-export function requestIdOf(request: IncomingMessage): string {
-  const theirs = request.headers['x-request-id'];
-  return typeof theirs === 'string' && /^[\w.:-]{1,128}$/.test(theirs) ? theirs : randomUUID();
+/** The client's own, where it is short and plain, and not its key by mistake; else a new one. */
+export function requestIdOf({ headers }: IncomingMessage): string {
+  const { 'x-request-id': theirs, 'x-api-key': key, authorization } = headers;
+  const isPlain = typeof theirs === 'string' && /^[\w.:-]{1,128}$/.test(theirs);
+  return isPlain && theirs !== key && authorization?.split(' ').includes(theirs) !== true
+    ? theirs : randomUUID();
 }
 
 /** Does the client name `text/event-stream`? Then a refusal must not be a status for ever. */

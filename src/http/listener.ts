@@ -94,10 +94,10 @@ export class Listener {
    * Takes no connections for now, or takes them again; those that are open notice nothing. For
    * workers, which share the socket: newcomers wait in it for who takes them.
    */
-  accept(isOn: boolean): void {
+  accept(isOn: boolean, onListening: () => void): void {
     if (this.#place === undefined || isOn === this.#isAccepting) return;
     this.#isAccepting = isOn;
-    if (isOn) this.#server.listen(this.#place);
+    if (isOn) this.#server.listen(this.#place, onListening);
     // Not http's own: that would also end the watch over silent connections.
     else Server.prototype.close.call(this.#server);
   }

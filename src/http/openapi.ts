@@ -118,16 +118,16 @@ const POKE: Part = {
 const WEBHOOK: Part = {
   post: {
     operationId: 'receiveWebhook', summary: 'The run API\'s signed webhook', ...OPEN,
-    description: 'Only with --upstream-key or --webhook-jwks. Signed over timestamp.body with '
+    description: '404 without --upstream-key and --webhook-jwks. Signed over timestamp.body with '
       + 'Ed25519, in headers that begin as --webhook-header-prefix says.',
     requestBody: body('The run in data.'),
-    responses: { 200: json('Taken', 'Received'), ...errors(401, 413) },
+    responses: { 200: json('Taken', 'Received'), ...errors(401, 404, 413) },
   },
 };
 
 function probe(operationId: string, summary: string, schema: string, ...more: number[]): Part {
   const states = Object.fromEntries(more.map((status) => [status, json('Not now', schema)]));
-  const responses = { 200: json('So it is', schema), ...errors(), ...states };
+  const responses = { 200: json('So it is', schema), ...errors(404), ...states };
   return { get: { operationId, summary, ...OPEN, responses } };
 }
 
@@ -233,7 +233,8 @@ export const OPENAPI: Part = {
   info: {
     title: 'runcast', version: VERSION, license: { name: 'MIT', identifier: 'MIT' },
     description: 'Live streams of runs, in front of a run API that is polled once for each. With '
-      + '--forward on every other request below /v1 is upstream\'s to answer.',
+      + '--forward on every other request below /v1 is upstream\'s to answer. Where origins are '
+      + 'allowed, their preflights get a 204 on every path.',
   },
   paths: Object.fromEntries(Object.entries(PATHS).map(([path, item]) =>
     [path, HEADS.includes(path) ? { ...item, head: headOf(item['get'] as Part) } : item])),

@@ -8,12 +8,14 @@
 import type { Socket } from 'node:net';
 
 import type { Metrics } from '../core/metrics.ts';
+import type { Exchange } from './exchange.ts';
 
 /** More than so many on one connection close it. */
 const MAX_PIPELINED = 64;
 
 interface Line {
   count: number;
+  newest: Exchange;
   /** The end of the last one that has a turn. */
   last: Promise<void>;
 }
@@ -27,19 +29,28 @@ export class Pipeline {
     this.#metrics = metrics;
   }
 
-  /** Is anything on this connection yet to be answered? */
-  has(socket: Socket): boolean {
-    return this.#lines.has(socket);
+  /**
+   * Would an answer to what cannot be read be taken for that to an earlier request? Not where it is
+   * the body of the only one.
+   */
+  isHeld(socket: Socket): boolean {
+    const line = this.#lines.get(socket);
+    if (line === undefined) return false;
+    const { request, response } = line.newest;
+    return line.count > 1 || request.complete || response.headersSent;
   }
 
   /** False: there are too many before this one. */
-  enter(socket: Socket): boolean {
-    const line = this.#lines.get(socket) ?? { count: 0, last: Promise.resolve() };
+  enter(exchange: Exchange): boolean {
+    const { socket } = exchange.request;
+    const line = this.#lines.get(socket)
+      ?? { count: 0, newest: exchange, last: Promise.resolve() };
     if (line.count >= MAX_PIPELINED) {
       this.#metrics.count('runcast_limit_total', 'pipelined');
       return false;
     }
     line.count++;
+    line.newest = exchange;
     this.#lines.set(socket, line);
     return true;
   }

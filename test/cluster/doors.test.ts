@@ -48,6 +48,8 @@ describe('doors', () => {
     doors.onRoom(c, false);
     assert.deepEqual(log.slice(2), ['a opens', 'b opens']);
     doors.onRoom(b, true);
+    assert.deepEqual(log.slice(4), []);
+    doors.onListening(b);
     assert.deepEqual(log.slice(4), ['a closes', 'c closes']);
   });
 
@@ -59,6 +61,19 @@ describe('doors', () => {
     assert.deepEqual(log.slice(2), ['a opens', 'b opens']);
     doors.add(new Door('d', log));
     assert.deepEqual(log.slice(4), ['a closes', 'b closes']);
+  });
+
+  it('close only when one that is to be open has said that it listens', () => {
+    const { doors, log, each: [a, b, c] } = three();
+    doors.onRoom(a, false);
+    doors.onRoom(b, false);
+    log.length = 0;
+    doors.onRoom(a, true);
+    doors.delete(b);
+    doors.onRoom(c, false);
+    assert.deepEqual(log, ['a opens'], 'c is the only one that is known to listen');
+    doors.onListening(a);
+    assert.deepEqual(log, ['a opens', 'c closes']);
   });
 
   it('know nothing of a worker that is gone', () => {

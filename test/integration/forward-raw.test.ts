@@ -147,7 +147,7 @@ export function rawTests(start: StartGateway): void {
   for (const [what, body] of Object.entries(BROKEN)) {
     it(`${what}: upstream sees no whole request`, async () => {
       upstream.answer = () => undefined;
-      await send(post(['transfer-encoding: chunked'], body));
+      assert.match(await send(post(['transfer-encoding: chunked'], body)), /^(?:HTTP\/1\.1 400|$)/);
       assert.ok(upstream.received.length <= 1);
       const [text = ''] = upstream.received;
       assert.doesNotMatch(text, /smuggled/);

@@ -99,6 +99,15 @@ export function behindTests(start: StartGateway): void {
     });
   }
 
+  it('a body that is none is answered with a 400, whatever it was for', async () => {
+    for (const head of ['POST /v1/runs/r1/poke', 'POST /v1/webhooks/runs', 'PUT /v1/runs/r1']) {
+      const client = openRaw(gateway().port,
+        `${head} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n`);
+      await closing(client);
+      assert.match(client.received().toString(), /^HTTP\/1\.1 4\d\d /, head);
+    }
+  });
+
   it('garbage behind a request that is not answered yet is not answered in its place', async () => {
     const { upstream, port } = gateway();
     upstream.run('slow', delay(60, state('completed')));
