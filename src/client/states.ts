@@ -36,9 +36,10 @@ export interface Loss {
   readonly requestId: string;
 }
 
-/** What the gateway says itself, and no state of the run: that has no `requestId` beside a code. */
+/** Just what the gateway says itself: a state may have a code and a request id too. */
 export function isLoss(data: RunState): data is RunState & Loss {
-  const { code, errorMessage, requestId, status } = data as Record<string, unknown>;
-  const texts = [code, errorMessage, requestId];
-  return status === undefined && texts.every((text) => typeof text === 'string');
+  const { runId, errorMessage, error, code, retryable, requestId, ...others } = data;
+  const texts = [runId, errorMessage, error, code, requestId];
+  return texts.every((text) => typeof text === 'string') && error === errorMessage
+    && retryable === false && Object.keys(others).length === 0;
 }

@@ -154,6 +154,18 @@ describe('a watch', () => {
     });
   });
 
+  it('takes no failed run for lost access, whatever its state has beside its status', async (t) => {
+    const oom = { runId: 'r', code: 'OOM', errorMessage: 'no memory', requestId: 'q1' };
+    const states = [
+      { ...oom, state: 'failed' }, oom, { ...LOSS, state: 'failed' }, { ...LOSS, error: 'other' },
+    ];
+    for (const data of states) {
+      const { url } = await scripted(t, stream(event('error', 'i1', data)));
+      const { events } = await watched(url);
+      assert.deepEqual(events.map((each) => 'data' in each && each.data), [data]);
+    }
+  });
+
   it('goes on at once after a timeout', async (t) => {
     const late = event('progress', 'i1', of('queued'), 60_000);
     const { url } = await scripted(t, stream(late + TIMEOUT), stream(COMPLETE));
