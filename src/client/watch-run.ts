@@ -6,7 +6,7 @@
 
 import { systemClock } from '../core/clock.ts';
 import { WatchError } from './events.ts';
-import type { RunEvent, WatchOptions } from './events.ts';
+import type { RunEvent, Ticket, WatchOptions } from './events.ts';
 import { Watch } from './watch.ts';
 
 /**
@@ -37,7 +37,17 @@ export function watchRuns(
   url.pathname = `${url.pathname.replace(/\/+$/, '')}/v1/runs/stream`;
   const asked = [...new Set(runIds)];
   for (const runId of asked) url.searchParams.append('runId', runId);
-  return new Watch(url, asked, options, systemClock, Math.random).events();
+  const { ticket } = options;
+  const tickets = typeof ticket === 'function'
+    ? async () => ticketsOnce(await ticket(), runIds) : ticket && ticketsOnce(ticket, runIds);
+  const each = tickets === undefined ? options : { ...options, ticket: tickets };
+  return new Watch(url, asked, each, systemClock, Math.random).events();
+}
+
+/** A run that is named twice is asked for once, and so is its ticket. */
+function ticketsOnce(tickets: Ticket, runIds: readonly string[]): Ticket {
+  if (typeof tickets === 'string' || tickets.length !== runIds.length) return tickets;
+  return tickets.filter((_, i) => runIds.indexOf(runIds[i] ?? '') === i);
 }
 
 function absolute(url: string | URL): URL {

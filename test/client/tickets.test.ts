@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { watchRun } from '../../src/client/index.ts';
+import { watchRun, watchRuns } from '../../src/client/index.ts';
 import type { Reconnect } from '../../src/client/index.ts';
 import { Watch } from '../../src/client/watch.ts';
 import { systemClock } from '../../src/core/clock.ts';
@@ -23,6 +23,18 @@ describe('a ticket', () => {
       '/v1/runs/r/stream?ticket=t1', '/v1/runs/r/stream?ticket=t2&lastEventId=i1',
     ]);
     assert.equal(asked[1]?.headers['last-event-id'], undefined);
+  });
+
+  it('of a run that is named twice goes along once, in step with its run', async (t) => {
+    const last = event('complete', '1.-', { runId: 'q', status: 'completed' })
+      + event('complete', '1.2', { runId: 'r', status: 'completed' });
+    const named = ['q', 'r', 'q'];
+    const list = ['tq', 'tr', 'tq'];
+    for (const ticket of [list, () => list, () => Promise.resolve(list), ['tq', 'tr']]) {
+      const { origin, asked } = await scripted(t, stream(last));
+      await all(watchRuns(origin, named, { ticket }));
+      assert.equal(asked[0]?.url, '/v1/runs/stream?runId=q&runId=r&ticket=tq&ticket=tr');
+    }
   });
 
   it('that cannot be had is asked for again, and nothing of why is shown', async (t) => {
