@@ -179,6 +179,8 @@ export class Connection {
     } catch (error) {
       return this.#failed('broken', error);
     }
+    // Node's fetch takes a connection that is cut for the end, where it is good for one answer.
+    if (parser.isWithinEvent) return { kind: 'broken', detail: 'the stream ended in an event' };
     return { kind: 'ended', detail: 'the stream ended before the run' };
   }
 

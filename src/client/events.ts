@@ -96,9 +96,10 @@ export interface Opened {
 /** Why a stream is over and opened again, and when. */
 export interface Reconnect {
   /**
-   * `ended`: as it should, before the run did. `timeout`: it was old. `broken`: cut, or not what
-   * a stream must be. `silent`: nothing came for the idle time. `refused`: for now, see `status`.
-   * `unreachable`: nobody answered.
+   * `ended`: behind a whole event, before the run did: as it should, or cut there, which Node's
+   * `fetch` does not tell apart where an answer has `connection: close`. `timeout`: it was old.
+   * `broken`: cut, or not what a stream must be. `silent`: nothing came for the idle time.
+   * `refused`: for now, see `status`. `unreachable`: nobody answered.
    */
   readonly reason: 'ended' | 'timeout' | 'broken' | 'silent' | 'refused' | 'unreachable';
   /** One line for people; holds neither key nor ticket. */

@@ -50,6 +50,11 @@ export class SseParser {
     return this.#broken;
   }
 
+  /** Something came of an event whose end did not: a stream that ends here was cut. */
+  get isWithinEvent(): boolean {
+    return this.#pieceBytes + this.#keptBytes > 0;
+  }
+
   /** The events that these bytes complete. They may be kept: the caller leaves them alone. */
   push(bytes: Uint8Array): SseEvent[] {
     const events: SseEvent[] = [];

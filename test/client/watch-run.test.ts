@@ -11,7 +11,9 @@ import type { Opened, Reconnect, RunEvent, WatchOptions } from '../../src/client
 import { Watch } from '../../src/client/watch.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { freePort } from '../support/ports.ts';
-import { cut, event, refusal, reset, scripted, stall, stream } from '../support/scripted-sse.ts';
+import {
+  STREAM, cut, event, refusal, reset, scripted, stall, stream,
+} from '../support/scripted-sse.ts';
 import type { Reply } from '../support/scripted-sse.ts';
 import { until } from '../support/wait.ts';
 import { all } from '../support/watching.ts';
@@ -127,6 +129,16 @@ describe('a watch', () => {
       const { searchParams } = new URL(byTicket.asked[1]?.url ?? '', byTicket.url);
       assert.equal(searchParams.get('lastEventId'), id);
     }
+  });
+
+  it('takes a stream that is cut in an event for broken, whatever fetch makes of it', async (t) => {
+    const closing: Reply = (response) => {
+      response.writeHead(200, { ...STREAM, connection: 'close' });
+      response.write(QUEUED + RUNNING.slice(0, -1), () => response.socket?.destroySoon());
+    };
+    const { url } = await scripted(t, closing, stream(COMPLETE));
+    const { reconnects } = await watched(url);
+    assert.equal(reconnects[0]?.reason, 'broken');
   });
 
   it('tells no state twice, even where ids are not understood', async (t) => {
