@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import type { SseEvent } from '../core/sse-parser.ts';
 import { Connection } from './connection.ts';
 import type { End } from './connection.ts';
-import { delayMsAfter } from './delay.ts';
+import { delayMsAfter, isOfTheEnd } from './delay.ts';
 import type { Passing } from './delay.ts';
 import { WatchError } from './events.ts';
 import type { Reconnect, RunEvent, WatchOptions } from './events.ts';
@@ -59,6 +59,9 @@ export class Watch {
       const connection = this.#connect();
       const end = yield* this.#through(connection);
       if (end.kind === 'over' || end.kind === 'aborted' || this.#open.size === 0) return;
+      // Of several runs some may have been over in the state that we resumed from: it is not told
+      // again, but the whole last event says that all are.
+      if (end.kind === 'ended' && !this.#isSingle && isOfTheEnd(connection.retryMs)) return;
       if (end.kind !== 'denied') {
         await this.#pause(end, connection.retryMs);
         continue;

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { watchRuns } from '../../src/client/index.ts';
-import type { RunEvent } from '../../src/client/index.ts';
+import type { Reconnect, RunEvent } from '../../src/client/index.ts';
 import { whoseState } from '../../src/client/states.ts';
 import { gatewayFor, startGateway } from '../support/gateway.ts';
 import { cut, event, scripted, stream } from '../support/scripted-sse.ts';
-import { raw } from '../support/upstream.ts';
+import { raw, state } from '../support/upstream.ts';
 import { until, within } from '../support/wait.ts';
 import { all } from '../support/watching.ts';
 
@@ -36,6 +36,34 @@ describe('several runs', () => {
     const path = '/v1/runs/stream?runId=a&runId=b';
     assert.deepEqual(asked.map((each) => each.url), [path, path]);
     assert.equal(asked[1]?.headers['last-event-id'], '1.7');
+  });
+
+  it('end with the last of those that were not over where the watch is resumed', async (t) => {
+    const gateway = await gatewayFor(t, startGateway);
+    gateway.upstream.run('b', state('completed'));
+    gateway.upstream.run('a', state('running'));
+    const first = watchRuns(gateway.origin, ['a', 'b'], { apiKey: KEY });
+    const seen = [await first.next(), await first.next()];
+    void first.return();
+    const lastEventId = seen[1]?.value?.id ?? '';
+    for (const known of [lastEventId, '']) {
+      const onReconnect = ({ detail }: Reconnect): void => assert.fail(detail);
+      const options = { apiKey: KEY, lastEventId: known, onReconnect };
+      const rest = all(watchRuns(gateway.origin, ['a', 'b'], options));
+      gateway.upstream.run('a', state('completed'));
+      const told = (await rest).map(({ runId }) => runId);
+      assert.deepEqual(told.sort(), known === '' ? ['a', 'b'] : ['a']);
+    }
+  });
+
+  it('go on behind a cut in the last event, even where its retry has come', async (t) => {
+    const last = event('complete', '2.7', { runId: 'a', status: 'completed' });
+    const whole = `${b('error', 'failed', '1.7')}${last.trimEnd()}\nretry: 86400000\n`;
+    const { origin } = await scripted(t, stream(whole), stream(last));
+    const events = await all(watchRuns(origin, ['a', 'b'], { apiKey: KEY }));
+    assert.deepEqual(events.map(({ runId, type }) => `${runId} ${type}`), [
+      'b error', 'a complete',
+    ]);
   });
 
   it('do not end with the access to one of them', async (t) => {
