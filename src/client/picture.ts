@@ -41,10 +41,9 @@ export function pictureOf(runId: string, run: RunState, canvas: Canvas, note = '
   const head = cutTo(columns, [harmless(runId), ...facts].filter(Boolean).join('  '));
   const outputs = outputsOf(run);
   const labels = outputs.map((output) => labelOf(output));
-  const labelColumns = Math.min(
-    MAX_LABEL_COLUMNS, Math.floor(columns / 3),
-    Math.max(0, ...labels.map((label) => columnsOf(label))),
-  );
+  // No `Math.max` of all of them: a call takes only so many arguments.
+  const widest = labels.reduce((most, label) => Math.max(most, columnsOf(label)), 0);
+  const labelColumns = Math.min(MAX_LABEL_COLUMNS, Math.floor(columns / 3), widest);
   const third = Math.floor((columns - labelColumns - 4) / 3);
   const barColumns = Math.max(0, Math.min(MAX_BAR_COLUMNS, third));
   const lines = outputs.map((output, i) => {

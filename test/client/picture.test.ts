@@ -55,6 +55,11 @@ describe('a picture', () => {
     assert.equal(many.at(-1), '… and 28 more');
   });
 
+  it('has room for as many nodes as upstream has', () => {
+    const outputs = Array.from({ length: 150_000 }, () => ({ status: 'pending' }));
+    assert.equal(pictureOf('r', { outputs }, { ...CANVAS, rows: 4 }).at(-1), '… and 149999 more');
+  });
+
   it('never scrolls a terminal: what it draws and the line below it fit', () => {
     const data = { ...RUN, errorMessage: 'No answer' };
     for (let rows = 2; rows < 12; rows++) {
