@@ -29,13 +29,18 @@ const MARKS = {
 const MAX_LABEL_COLUMNS = 24;
 const MAX_BAR_COLUMNS = 16;
 
+/** How a run is over. */
+export type RunEnd = 'complete' | 'error';
+
 /** The lines, without line breaks. `note` stands last, where there is one. */
-export function pictureOf(runId: string, run: RunState, canvas: Canvas, note = ''): string[] {
+export function pictureOf(
+  runId: string, run: RunState, canvas: Canvas, note = '', end?: RunEnd,
+): string[] {
   const { columns, rows, hasColor } = canvas;
   const paint = (color: Color, text: string): string =>
     (hasColor && text !== '' ? `\x1b[${COLORS[color]}m${text}\x1b[0m` : text);
   const status = harmless(run.status);
-  const percent = percentOf(run);
+  const percent = end === 'complete' ? 100 : percentOf(run);
   const shown = percent === undefined ? '' : `${percent} %`;
   const facts = [status, shown, timeOf(run, canvas.wallNow)];
   const head = cutTo(columns, [harmless(runId), ...facts].filter(Boolean).join('  '));
@@ -51,7 +56,7 @@ export function pictureOf(runId: string, run: RunState, canvas: Canvas, note = '
     const label = fitTo(labelColumns, labels[i] ?? '');
     const bar = barOf(nodePercent(output), barColumns);
     const left = columns - labelColumns - barColumns - 6;
-    const told = left < 4 ? '' : cutTo(left, detailOf(output));
+    const told = left < 4 ? '' : cutTo(left, toldOf(output, end));
     return `${paint(color, mark)} ${label}  ${paint(color, bar)}  ${told}`.trimEnd();
   });
   const error = harmless(run.errorMessage);
@@ -60,7 +65,8 @@ export function pictureOf(runId: string, run: RunState, canvas: Canvas, note = '
     ...note === '' ? [] : [paint('dim', cutTo(columns, harmless(note)))],
   ];
   const wholeColumns = Math.min(columns, labelColumns + barColumns + 4);
-  const whole = paint('cyan', barOf(percent, wholeColumns));
+  const wholeColor = end === 'complete' ? 'green' : end === 'error' ? 'red' : 'cyan';
+  const whole = paint(wholeColor, barOf(percent, wholeColumns));
   const room = rows - 2 - last.length;
   const nodes = within(room, columns, lines, outputs);
   return [head, ...percent === undefined ? [] : [whole], ...nodes, ...last].slice(0, rows);
@@ -77,6 +83,12 @@ function within(
   return [...shown, cutTo(columns, `… and ${lines.length - shown.length} more`)];
 }
 
+/** A result that is pending when the run is over is none that will come. */
+function toldOf(output: RunOutput, end: RunEnd | undefined): string {
+  const detail = detailOf(output);
+  return detail === '' && output.status === 'pending' && end !== undefined ? 'never came' : detail;
+}
+
 /** What a node is called. */
 export function labelOf({ label, id }: RunOutput): string {
   return harmless(textOf(label) || textOf(id) || 'output');
@@ -89,7 +101,8 @@ export function detailOf({ type, value, error }: RunOutput): string {
   if (text === '') return '';
   const kind = typeof type === 'string' && type !== 'text' ? `${type}  ` : '';
   // A picture in the text itself says nothing to anybody.
-  return harmless(kind + text.replace(/^(data:[^,]{0,100},).*$/s, '$1…'));
+  const isData = /^data:[^,]{0,100},/i.test(text);
+  return harmless(kind + (isData ? `data: URL, ${Math.ceil(text.length / 1024)} KB` : text));
 }
 
 /** `0:12` from its start to its end, or until now; empty where it says nothing of that. */

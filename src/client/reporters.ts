@@ -6,9 +6,10 @@
 import type { Clock, Timer } from '../core/clock.ts';
 import { cutTo, harmless, harmlessJson } from '../core/text.ts';
 import { outputsOf } from './events.ts';
-import type { RunEvent, RunState } from './events.ts';
+import type { LostEvent, RunEvent } from './events.ts';
 import { percentOf } from './measures.ts';
 import { detailOf, labelOf, pictureOf } from './picture.ts';
+import type { RunEnd } from './picture.ts';
 import { textOf } from './plain-value.ts';
 
 /** A terminal, or whatever stdout and stderr are. */
@@ -42,7 +43,7 @@ export class PictureReporter implements Reporter {
   readonly #out: Output;
   readonly #hasColor: boolean;
   readonly #clock: Clock;
-  #run: readonly [runId: string, state: RunState] | undefined;
+  #last: Exclude<RunEvent, LostEvent> | undefined;
   #note = 'connecting';
   #lines = 0;
   #timer: Timer | undefined;
@@ -58,7 +59,7 @@ export class PictureReporter implements Reporter {
 
   event(event: RunEvent): void {
     if (event.type === 'lost') return;
-    this.#run = [event.runId, event.data];
+    this.#last = event;
     this.#draw();
   }
 
@@ -90,14 +91,17 @@ export class PictureReporter implements Reporter {
       columns: (columns || 80) - 1, rows: Math.max(1, (rows || 24) - 1),
       hasColor: this.#hasColor, wallNow: this.#clock.wallNow(),
     };
-    const lines = this.#run === undefined
+    const lines = this.#last === undefined
       ? [cutTo(canvas.columns, harmless(this.#note))].filter(Boolean)
-      : pictureOf(...this.#run, canvas, this.#note);
+      : pictureOf(this.#last.runId, this.#last.data, canvas, this.#note, endOf(this.#last));
     const up = this.#lines === 0 ? '' : `\x1b[${this.#lines}A`;
     this.#out.write(`${up}\r${lines.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
     this.#lines = lines.length;
   }
 }
+
+const endOf = ({ type }: RunEvent): RunEnd | undefined =>
+  (type === 'complete' || type === 'error' ? type : undefined);
 
 /** A line for each thing that changed. */
 export class LineReporter implements Reporter {

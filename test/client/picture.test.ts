@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { pictureOf, timeOf } from '../../src/client/picture.ts';
+import { detailOf, pictureOf, timeOf } from '../../src/client/picture.ts';
 import { PictureReporter } from '../../src/client/reporters.ts';
 import { columnsOf } from '../../src/core/text.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -31,6 +31,35 @@ describe('a picture', () => {
       '· Caption   ████████░░░░░░░░',
       'cut; again in 2.0 s',
     ]);
+  });
+
+  it('has a bar for the whole also where upstream tells no progress, from its nodes', () => {
+    const [, whole = ''] = pictureOf('r', { ...RUN, progress: null }, CANVAS);
+    assert.equal(whole, `${'█'.repeat(21)}${'░'.repeat(7)}`);
+  });
+
+  it('of a run that is over is green or red as a whole, and a node may have never come', () => {
+    const canvas = { ...CANVAS, hasColor: true };
+    const wholeOf = (end?: 'complete' | 'error') => pictureOf('r', RUN, canvas, '', end)[1];
+    assert.match(wholeOf() ?? '', /^\x1b\[36m█{14}░{14}/);
+    assert.match(wholeOf('complete') ?? '', /^\x1b\[32m█{28}\x1b/);
+    assert.match(wholeOf('error') ?? '', /^\x1b\[31m█{14}░{14}/);
+    const lines = pictureOf('r', RUN, CANVAS, '', 'error');
+    assert.equal(lines.at(-1), '· Caption   ████████░░░░░░░░  never came');
+    assert.equal(lines.filter((line) => line.includes('never')).length, 1);
+    let told = '';
+    const write = (text: string): void => void (told += text);
+    const reporter = new PictureReporter({ write, columns: 61 }, true, new FakeClock());
+    reporter.event({ type: 'error', runId: 'r', id: 'i', data: RUN, json: '' });
+    reporter.close();
+    assert.match(told, /\x1b\[31m█{14}░{14}/);
+    assert.match(told, /never came/);
+  });
+
+  it('tells of a picture in the text itself only that, and its size', () => {
+    const value = `data:image/svg+xml,${'%20'.repeat(700)}`;
+    assert.equal(detailOf({ type: 'image', value }), 'image  data: URL, 3 KB');
+    assert.equal(detailOf({ type: 'text', value: 'data: none' }), 'data: none');
   });
 
   it('fits into any number of columns and rows', () => {
