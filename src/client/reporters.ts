@@ -46,6 +46,8 @@ export class PictureReporter implements Reporter {
   #last: Exclude<RunEvent, LostEvent> | undefined;
   #note = 'connecting';
   #lines = 0;
+  /** Of the terminal, when that was drawn. */
+  #size = '';
   #timer: Timer | undefined;
 
   constructor(out: Output, hasColor: boolean, clock: Clock) {
@@ -94,8 +96,11 @@ export class PictureReporter implements Reporter {
     const lines = this.#last === undefined
       ? [cutTo(canvas.columns, harmless(this.#note))].filter(Boolean)
       : pictureOf(this.#last.runId, this.#last.data, canvas, this.#note, endOf(this.#last));
-    const up = this.#lines === 0 ? '' : `\x1b[${this.#lines}A`;
-    this.#out.write(`${up}\r${lines.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
+    const size = `${columns}×${rows}`;
+    // What a terminal of another size made of our lines it alone knows: they wrap, or come back.
+    const start = this.#lines === 0 ? '' : size === this.#size ? `\x1b[${this.#lines}A` : '\x1b[H';
+    this.#size = size;
+    this.#out.write(`${start}\r${lines.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
     this.#lines = lines.length;
   }
 }

@@ -102,6 +102,21 @@ describe('a picture', () => {
     }
   });
 
+  it('begins at the top of a terminal that has another size, so that nothing old is left', () => {
+    const told: string[] = [];
+    const out = { write: (text: string) => told.push(text), rows: 24, columns: 60 };
+    const clock = new FakeClock();
+    const reporter = new PictureReporter(out, false, clock);
+    reporter.event({ type: 'progress', runId: 'r', id: 'i', data: RUN, json: '' });
+    for (const size of [{}, { rows: 3 }, { rows: 24 }, { columns: 20 }, {}]) {
+      Object.assign(out, size);
+      clock.advance(1_000);
+    }
+    const starts = told.slice(-5).map((text) => /^\x1b\[(?:H|\d+A)/.exec(text)?.[0]);
+    assert.deepEqual(starts, ['\x1b[7A', '\x1b[H', '\x1b[H', '\x1b[H', '\x1b[7A']);
+    reporter.close();
+  });
+
   it('carries no instruction of upstream’s to the terminal, with colours or without', () => {
     const evil = '\x1b[2J\u009b2J\r\n';
     const outputs = [{ label: evil, type: evil, status: 'completed', value: evil, error: evil }];
