@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import type { WatchSettings } from './client/watch-command.ts';
 import { GatewayError } from './core/errors.ts';
 import { printed } from './core/printed.ts';
-import { parseDoctor } from './doctor-arguments.ts';
+import { DOCTOR_HELP, parseDoctor } from './doctor-arguments.ts';
 import type { DoctorCommand } from './doctor-arguments.ts';
 import { parseHealth } from './health-arguments.ts';
 import type { HealthCommand } from './health-arguments.ts';
@@ -22,9 +22,17 @@ export type Command =
   | { readonly kind: 'watch'; readonly settings: WatchSettings }
   | DoctorCommand
   | HealthCommand
-  | { readonly kind: 'help'; readonly of?: 'watch' }
+  | { readonly kind: 'help'; readonly of?: HelpOf }
   | { readonly kind: 'version' }
-  | { readonly kind: 'mistaken'; readonly problems: readonly string[] };
+  | Mistaken;
+
+/** A command that has a help of its own. */
+type HelpOf = 'watch' | 'doctor';
+
+/** `of`: whose help has what was meant. */
+interface Mistaken {
+  readonly kind: 'mistaken'; readonly problems: readonly string[]; readonly of?: HelpOf;
+}
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -48,7 +56,8 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   const given = tokens.filter((token) => token.kind === 'option');
   const first = tokens.find((token) => token.kind === 'positional')?.value;
   if (given.some(({ name }) => name === 'help')) {
-    return first === 'watch' ? { kind: 'help', of: 'watch' } : { kind: 'help' };
+    return first === 'watch' || first === 'doctor'
+      ? { kind: 'help', of: first } : { kind: 'help' };
   }
   if (given.some(({ name }) => name === 'version')) return { kind: 'version' };
 
@@ -64,7 +73,7 @@ export function parseCommand(args: readonly string[], env: Environment): Command
     const mistakes: string[] = [];
     const settings = parseWatch(args, env, mistakes);
     return mistakes.length === 0
-      ? { kind: 'watch', settings } : { kind: 'mistaken', problems: mistakes };
+      ? { kind: 'watch', settings } : { kind: 'mistaken', problems: mistakes, of: 'watch' };
   }
   if (command === undefined || !COMMANDS.includes(command)) {
     const got = command === undefined ? 'nothing' : printed(command);
@@ -118,9 +127,9 @@ function withoutValueless(args: readonly string[], problems: string[]): string[]
   });
 }
 
-/** The text of `--help`, or of `watch --help`. */
-export function helpText(version: string, of?: 'watch'): string {
-  if (of === 'watch') return WATCH_HELP;
+/** The text of `--help`, or of that of one command. */
+export function helpText(version: string, of?: HelpOf): string {
+  if (of !== undefined) return of === 'watch' ? WATCH_HELP : DOCTOR_HELP;
   const rows = OPTIONS.map(({ flag, help, defaultText }) => {
     return `  ${`--${flag}`.padEnd(20)} ${help} (default: ${defaultText})`;
   });
@@ -129,7 +138,7 @@ export function helpText(version: string, of?: 'watch'): string {
     '',
     'usage: runcast serve [options]',
     '       runcast watch RUN_ID|URL [options] (runcast watch --help lists them)',
-    '       runcast doctor URL [--idle 60s] [--json]',
+    '       runcast doctor URL [options] (runcast doctor --help lists them)',
     '       runcast health [URL]: exit code 0 where that gateway is ready, else 1',
     '       runcast --help | --version',
     '',

@@ -41,7 +41,7 @@ async function main(): Promise<void> {
       return;
     case 'mistaken':
       for (const problem of command.problems) process.stderr.write(`runcast: ${problem}\n`);
-      process.stderr.write('runcast --help lists the options\n');
+      process.stderr.write(`runcast ${command.of ?? ''}`.trimEnd() + ' --help lists the options\n');
       process.exitCode = 2;
       return;
     case 'watch':

@@ -15,8 +15,22 @@ export interface DoctorCommand {
 }
 
 type Other =
-  | { readonly kind: 'help' }
-  | { readonly kind: 'mistaken'; readonly problems: readonly string[] };
+  | { readonly kind: 'help'; readonly of: 'doctor' }
+  | { readonly kind: 'mistaken'; readonly problems: readonly string[]; readonly of: 'doctor' };
+
+/** The text of `doctor --help`. */
+export const DOCTOR_HELP = `runcast doctor: what on the way to a gateway holds streams back
+
+usage: runcast doctor URL [options]
+
+URL is where the gateway is, as its clients see it, or that of its page /doctor.
+
+options:
+  --idle               silence to let through, at most ${MAX_PROBE_SECONDS}s (default: until a ping)
+  --json               the report as JSON, for scripts
+
+exit code: 0 no problem, 1 a problem, 2 bad usage, 3 the gateway is not reached
+`;
 
 /** `args` are those behind `doctor`. */
 export function parseDoctor(args: readonly string[]): DoctorCommand | Other {
@@ -28,7 +42,7 @@ export function parseDoctor(args: readonly string[]): DoctorCommand | Other {
       help: { type: 'boolean', short: 'h' },
     },
   });
-  if (values.help === true) return { kind: 'help' };
+  if (values.help === true) return { kind: 'help', of: 'doctor' };
   for (const token of tokens) {
     if (token.kind !== 'option') continue;
     const { name, rawName, value } = token;
@@ -47,13 +61,17 @@ export function parseDoctor(args: readonly string[]): DoctorCommand | Other {
   if (Number.isNaN(idleMs)) {
     problems.push(`--idle: expected a duration such as 60s, up to ${MAX_PROBE_SECONDS}s`);
   }
-  if (url === undefined || problems.length > 0) return { kind: 'mistaken', problems };
+  if (url === undefined || problems.length > 0) {
+    return { kind: 'mistaken', problems, of: 'doctor' };
+  }
   return { kind: 'doctor', url, idleMs, isJson: values.json === true };
 }
 
 function urlOf(text: string): URL | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol)) return undefined;
+  // The address of the page that does the same.
+  url.pathname = url.pathname.replace(/\/doctor$/, '/');
   const { username, password, search, hash } = url;
   return `${username}${password}${search}${hash}` === '' ? url : undefined;
 }

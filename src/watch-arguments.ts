@@ -15,8 +15,8 @@ export const WATCH_HELP = `runcast watch: a run's state as it changes, until it 
 
 usage: runcast watch RUN_ID|URL [options]
 
-RUN_ID is looked up at --url; URL is that of a run or of its stream. A ticket in it is used in
-place of any key.
+RUN_ID is looked up at --url; URL is that of a run, of its stream, or of the live page with that
+run alone. A ticket in it is used in place of any key.
 
 options; but for --json each may also be given as RUNCAST_<FLAG>:
   --api-key            the key; RUNCAST_API_KEY is safer: arguments show in lists of processes
@@ -65,7 +65,8 @@ export function parseWatch(
   if (giveUpAfterMs === undefined) problems.push(`--give-up: expected ${PATIENCE.expected}`);
   const url = streamUrl(target, base ?? DEFAULT_URL);
   if (url === undefined) problems.push('watch: expected a run id, or the URL of a run');
-  const hasTicket = url !== undefined && new URL(url).searchParams.has('ticket');
+  const asked = url ?? target ?? '';
+  const hasTicket = URL.canParse(asked) && new URL(asked).searchParams.has('ticket');
   const given = values['api-key'];
   if (hasTicket && given !== undefined) {
     problems.push('--api-key: there is a ticket in the URL, and only one of them can count');
@@ -73,7 +74,8 @@ export function parseWatch(
   // That of the environment is for all runs; a ticket was made for this one.
   const apiKey = (hasTicket ? undefined : given ?? env['RUNCAST_API_KEY']) || undefined;
   // It may be what another option was given for its value.
-  if (problems.length === 0 && apiKey === undefined && !hasTicket) {
+  const isMeant = given === undefined && args.some((arg) => arg.startsWith('--api-key'));
+  if (apiKey === undefined && !hasTicket && (problems.length === 0 || !isMeant)) {
     problems.push('no key: set RUNCAST_API_KEY, or use --api-key');
   }
   return { url: url ?? '', apiKey, json, giveUpAfterMs: giveUpAfterMs ?? 0 };
@@ -88,8 +90,16 @@ function streamUrl(target: string | undefined, base: string): string | undefined
   if (!/^https?:\/\//i.test(target) || !URL.canParse(target)) return undefined;
   const url = new URL(target);
   if (url.username !== '' || url.password !== '') return undefined;
-  const [, path] = /^(.*\/v1\/runs\/[^/]+)(?:\/stream)?\/?$/.exec(url.pathname) ?? [];
+  const path = /^(.*\/v1\/runs\/[^/]+)(?:\/stream)?\/?$/.exec(url.pathname)?.[1] ?? pagePath(url);
   if (path === undefined) return undefined;
   url.pathname = `${path}/stream`;
+  url.hash = '';
   return url.href;
+}
+
+/** Of the live page's own address, where it shows one run: that run's path. */
+function pagePath({ pathname, hash }: URL): string | undefined {
+  const [run = '', ...others] = new URLSearchParams(hash.slice(1)).getAll('run');
+  if (others.length > 0 || !RUN_ID.test(run) || !pathname.endsWith('/')) return undefined;
+  return `${pathname}v1/runs/${run}`;
 }

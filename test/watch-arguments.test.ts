@@ -31,6 +31,16 @@ describe('watch', () => {
     assert.equal(settingsOf([`${base}/v1/runs/r-1/stream`]).url, `${base}/v1/runs/r-1/stream`);
   });
 
+  it('takes the address of the live page, where that shows one run', () => {
+    for (const base of ['http://a.test', 'https://a.test/base']) {
+      assert.equal(settingsOf([`${base}/#run=tiny`]).url, `${base}/v1/runs/tiny/stream`);
+      assert.equal(settingsOf([`${base}/v1/runs/r#top`]).url, `${base}/v1/runs/r/stream`);
+      for (const hash of ['', '#run=', '#run=a&run=b', '#run=a%20b', '#other=a']) {
+        assert.match(problemsOf([`${base}/${hash}`]).join(), /expected a run id, or the URL/);
+      }
+    }
+  });
+
   it('needs no key for a URL with a ticket, and one for any other', () => {
     const url = `${HERE}?ticket=t`;
     assert.deepEqual([settingsOf([url], {}).url, settingsOf([url], {}).apiKey], [url, undefined]);
@@ -78,6 +88,14 @@ describe('watch', () => {
       '--toString: no such option', '--constructor: no such option', '"x": no such argument',
     ]);
     assert.deepEqual(problemsOf(['r', '--json=x']), ['--json: takes no value']);
+  });
+
+  it('tells of a key that is missing beside what else is wrong', () => {
+    assert.match(problemsOf(['a b', '--nope'], {}).join(), /--nope.*a run id.*RUNCAST_API_KEY/);
+    assert.match(problemsOf([], {}).join(), /a run id.*RUNCAST_API_KEY/);
+    for (const args of [['https://a.test/x?ticket=t'], ['r', '--give-up', '--api-key=k']]) {
+      assert.equal(problemsOf(args, {}).length, 1, args.join(' '));
+    }
   });
 
   it('has a help of its own', () => {

@@ -87,7 +87,7 @@ describe('runcast watch in a pipe', () => {
   it('is 2 for bad usage, with every mistake, and shows no key', async (t) => {
     const cli = watch(t, ['a b', '--url', 'ftp://x', '--nope', '--give-up', 'x'], {});
     assert.equal((await exitOf(cli)).code, 2);
-    for (const part of ['--url', '--nope', '--give-up', 'a run id']) {
+    for (const part of ['--url', '--nope', '--give-up', 'a run id', 'runcast watch --help lists']) {
       assert.ok(cli.stderr.includes(part), cli.stderr);
     }
     const keyless = watch(t, ['r1'], {});

@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 
 import { adviseOn, guessProxies } from '../../src/doctor/advice.ts';
 import type { Fault } from '../../src/doctor/advice.ts';
+import { helpText, parseCommand } from '../../src/arguments.ts';
 import { parseDoctor } from '../../src/doctor-arguments.ts';
 import { exitCodeOf, reportJson, reportText } from '../../src/doctor/report.ts';
 import type { Examination, StreamOutcome } from '../../src/doctor/prober.ts';
@@ -219,6 +220,13 @@ describe('the arguments of doctor', () => {
     });
   });
 
+  it('may be the address of the page that does the same', () => {
+    for (const base of ['http://a.test/', 'http://a.test/base/']) {
+      const command = parseDoctor([`${base}doctor`]);
+      assert.equal(command.kind === 'doctor' && command.url.href, base);
+    }
+  });
+
   it('that are wrong are all told, and a URL with a secret in it is not shown', () => {
     const command = parseDoctor(['http://u:hush@a.test', 'b', '--idle', '3h', '--no']);
     if (command.kind !== 'mistaken') return assert.fail(command.kind);
@@ -233,7 +241,15 @@ describe('the arguments of doctor', () => {
     return undefined;
   });
 
-  it('ask for help', () => assert.deepEqual(parseDoctor(['--help']), { kind: 'help' }));
+  it('ask for help', () => {
+    const help = { kind: 'help', of: 'doctor' };
+    assert.deepEqual(parseDoctor(['--help']), help);
+    assert.deepEqual(parseCommand(['--help', 'doctor'], {}), help);
+    const text = helpText('1.2.3', 'doctor');
+    assert.match(text, /^runcast doctor: [^]*usage: runcast doctor URL[^]*--idle[^]*--json/);
+    assert.doesNotMatch(text, /--port/);
+    assert.match(helpText('1.2.3'), /runcast doctor --help/);
+  });
 });
 
 it('the lag is that of the latest event behind the promptest', () => {
