@@ -6,6 +6,7 @@
  */
 
 import { helpText, parseCommand } from './arguments.ts';
+import type { Screen } from './client/reporters.ts';
 import type { WatchSettings } from './client/watch-command.ts';
 import { socketBudget } from './cluster/descriptors.ts';
 import { keepHeapSmall } from './cluster/heap.ts';
@@ -25,6 +26,8 @@ import { MAX_SOCKETS } from './source/upstream.ts';
 
 /** Of a second signal, which ends it now: 128 and the number of the signal, as shells have it. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
+/** The same of what ends `watch`, beside those: the terminal is gone, and Ctrl-\\. */
+const WATCH_EXIT_CODES = { ...EXIT_CODES, SIGHUP: 129, SIGQUIT: 131 };
 /** The same of SIGPIPE: whoever read the output is gone. */
 const EXIT_PIPE = 141;
 
@@ -69,7 +72,7 @@ async function main(): Promise<void> {
 }
 
 async function watch(settings: WatchSettings): Promise<number> {
-  const { watchCommand } = await import('./client/watch-command.ts');
+  const { WATCH_EXITS, watchCommand } = await import('./client/watch-command.ts');
   const { env, stdout, stderr } = process;
   const abort = new AbortController();
   let code: number | undefined;
@@ -77,16 +80,35 @@ async function watch(settings: WatchSettings): Promise<number> {
     code ??= as;
     abort.abort();
   };
-  for (const [signal, as] of Object.entries(EXIT_CODES)) process.once(signal, stop(as));
-  // `| head` has seen enough.
-  stdout.on('error', stop(EXIT_PIPE));
+  for (const [signal, as] of Object.entries(WATCH_EXIT_CODES)) process.once(signal, stop(as));
+  stdout.on('error', ({ code: reason, message }: NodeJS.ErrnoException) => {
+    // `| head` has seen enough.
+    if (reason === 'EPIPE') return stop(EXIT_PIPE)();
+    if (code === undefined) stderr.write(`runcast: cannot write: ${message}\n`);
+    stop(WATCH_EXITS.lost)();
+    // It may be told of what was written last, after the end.
+    process.exitCode = code;
+  });
   const isDumb = env['TERM'] === 'dumb';
   const hasColor = !env['NO_COLOR'];
   const end = await watchCommand(settings, {
     stdout: isDumb ? { write: (text) => stdout.write(text) } : stdout,
-    stderr, hasColor, clock: systemClock, signal: abort.signal,
+    stderr, hasColor, clock: systemClock, signal: abort.signal, onScreen,
   });
   return code ?? end;
+}
+
+/** Ctrl-Z: the shell gets its terminal back before we stop, and we take it again after that. */
+function onScreen(screen: Screen): void {
+  process.once('SIGTSTP', () => {
+    screen.leave();
+    // Unheard now, so the system stops us; or does not, where no shell could ever have us go on.
+    process.kill(process.pid, 'SIGTSTP');
+    systemClock.setTimeout(() => {
+      screen.enter();
+      onScreen(screen);
+    }, 0);
+  });
 }
 
 /** Examines the way to a gateway; the exit code. */

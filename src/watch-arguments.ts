@@ -25,7 +25,7 @@ options; but for --json each may also be given as RUNCAST_<FLAG>:
   --json               every event as a line of JSON, for scripts
 
 A terminal gets a picture (colours off with NO_COLOR), a pipe gets lines.
-exit code: 0 complete, 1 failed or cancelled, 2 bad usage, 3 could not follow, 130 Ctrl-C
+exit code: 0 complete, 1 failed or cancelled, 2 bad usage, 3 could not follow or write, 130 Ctrl-C
 `;
 
 type Environment = Readonly<Record<string, string | undefined>>;

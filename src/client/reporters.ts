@@ -30,6 +30,12 @@ export interface Reporter {
   close(): void;
 }
 
+/** A terminal that can be left for a while, as it was, and be drawn on again. */
+export interface Screen {
+  leave(): void;
+  enter(): void;
+}
+
 /** A redraw: often enough for a clock. */
 const TICK_MS = 1_000;
 const MAX_PLAIN_COLUMNS = 200;
@@ -39,7 +45,7 @@ const ENTER = '\x1b[?25l\x1b[?7l';
 const LEAVE = '\x1b[?7h\x1b[?25h';
 
 /** A picture in its place on a terminal. */
-export class PictureReporter implements Reporter {
+export class PictureReporter implements Reporter, Screen {
   readonly #out: Output;
   readonly #hasColor: boolean;
   readonly #clock: Clock;
@@ -48,15 +54,31 @@ export class PictureReporter implements Reporter {
   #lines = 0;
   /** Of the terminal, when that was drawn. */
   #size = '';
+  /** Undefined: the terminal is not ours. */
   #timer: Timer | undefined;
+  #isClosed = false;
 
   constructor(out: Output, hasColor: boolean, clock: Clock) {
     this.#out = out;
     this.#hasColor = hasColor;
     this.#clock = clock;
-    out.write(ENTER);
-    this.#draw();
+    this.enter();
+  }
+
+  enter(): void {
+    if (this.#isClosed || this.#timer !== undefined) return;
+    this.#out.write(ENTER);
+    // Below whatever somebody else has written there.
+    this.#lines = 0;
     this.#tick();
+    this.#draw();
+  }
+
+  leave(): void {
+    if (this.#timer === undefined) return;
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#out.write(LEAVE);
   }
 
   event(event: RunEvent): void {
@@ -71,12 +93,11 @@ export class PictureReporter implements Reporter {
   }
 
   close(): void {
-    if (this.#timer === undefined) return;
-    this.#clock.clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.enter();
+    this.#isClosed = true;
     this.#note = '';
     this.#draw();
-    this.#out.write(LEAVE);
+    this.leave();
   }
 
   #tick(): void {
@@ -87,6 +108,7 @@ export class PictureReporter implements Reporter {
   }
 
   #draw(): void {
+    if (this.#timer === undefined) return;
     const { columns = 80, rows = 24 } = this.#out;
     const canvas = {
       // A terminal that does not know its size says 0.

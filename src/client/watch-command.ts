@@ -5,7 +5,7 @@ import { harmless } from '../core/text.ts';
 import { WatchError } from './events.ts';
 import type { Reconnect, RunEvent } from './events.ts';
 import { JsonReporter, LineReporter, PictureReporter } from './reporters.ts';
-import type { Output, Reporter } from './reporters.ts';
+import type { Output, Reporter, Screen } from './reporters.ts';
 import { watchRun } from './watch-run.ts';
 
 /** What to watch, and how. */
@@ -24,6 +24,8 @@ export interface WatchHost {
   readonly stderr: Output;
   readonly hasColor: boolean;
   readonly clock: Clock;
+  /** Told where a terminal is drawn on. */
+  readonly onScreen: (screen: Screen) => void;
   /** Ends it; the exit code is then its owner's to choose. */
   readonly signal: AbortSignal;
 }
@@ -63,10 +65,12 @@ export async function watchCommand(settings: WatchSettings, host: WatchHost): Pr
 }
 
 function reporterFor({ json }: WatchSettings, host: WatchHost): Reporter {
-  const { stdout, stderr, hasColor, clock } = host;
+  const { stdout, stderr, hasColor, clock, onScreen } = host;
   if (json) return new JsonReporter(stdout, stderr);
   if (stdout.isTTY !== true) return new LineReporter(stdout, stderr);
-  return new PictureReporter(stdout, hasColor, clock);
+  const reporter = new PictureReporter(stdout, hasColor, clock);
+  onScreen(reporter);
+  return reporter;
 }
 
 /** An old stream that is opened anew is nothing to speak of. */

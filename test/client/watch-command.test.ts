@@ -4,11 +4,13 @@
  */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { extname } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { startCli, startNode } from '../support/cli.ts';
 import type { Cli, Exit } from '../support/cli.ts';
 import { gatewayFor, startGateway } from '../support/gateway.ts';
@@ -23,6 +25,19 @@ const NODES = (status: string, value: unknown = null): Record<string, unknown> =
   outputs: [{ id: 'n', label: 'Script', type: 'text', value, status, error: null }],
   progress: { totalOutputs: 1, percentComplete: value === null ? 10 : 100 },
 });
+
+const EXTENSION = extname(import.meta.url);
+const DIST = process.env['TEST_DIST'] !== undefined;
+
+/** The program as a shell has it. */
+const CLI = (() => {
+  const path = DIST ? '../../dist/cli.js' : `../../src/cli${EXTENSION}`;
+  const loader = DIST || EXTENSION === '.js' ? '' : `--import=${import.meta.resolve('tsx')}`;
+  return `'${process.execPath}' ${loader} '${fileURLToPath(new URL(path, import.meta.url))}'`;
+})();
+
+const inShell = (command: string): Promise<{ stdout: string; stderr: string }> =>
+  promisify(execFile)('sh', ['-c', command], { env: { ...process.env, ...KEY } });
 
 function watch(t: TestContext, args: readonly string[], env: Record<string, string> = KEY): Cli {
   const cli = startCli(['watch', ...args], { env });
@@ -117,18 +132,31 @@ describe('runcast watch in a pipe', () => {
     assert.equal(cli.stdout, `{"type":"complete","runId":"r","id":"i1","data":${told}}\n`);
   });
 
-  it('ends with 130 on SIGINT', async (t) => {
+  it('ends with 128 and its number on a signal', async (t) => {
     const { url } = await scripted(t, stall(event('progress', 'i', { runId: 'r', status: 'x' })));
-    const cli = watch(t, [url]);
-    await cli.stdoutLine(/^r x$/, MS);
-    cli.kill('SIGINT');
-    assert.equal((await exitOf(cli)).code, 130);
-    assert.equal(cli.stderr, '');
+    for (const [signal, code] of [['SIGINT', 130], ['SIGHUP', 129], ['SIGQUIT', 131]] as const) {
+      const cli = watch(t, [url]);
+      await cli.stdoutLine(/^r x$/, MS);
+      cli.kill(signal);
+      assert.deepEqual(await exitOf(cli), { code, signal: null });
+      assert.equal(cli.stderr, '');
+    }
+  });
+
+  const noFull = existsSync('/dev/full') ? false : 'no /dev/full';
+  it('is 3 where it cannot write, and says why', { skip: noFull }, async (t) => {
+    const progress = event('progress', 'i', { runId: 'r', status: 'x' });
+    const complete = event('complete', 'i', { runId: 'r', status: 'completed' });
+    for (const reply of [stall(progress), stream(complete)]) {
+      const { url } = await scripted(t, reply);
+      const command = `${CLI} watch '${url}' > /dev/full; echo "exit=$?"`;
+      const { stdout, stderr } = await within(MS, 'the end of runcast watch', inShell(command));
+      assert.equal(stdout, 'exit=3\n');
+      assert.match(stderr, /^runcast: cannot write: .*ENOSPC.*\n$/);
+    }
   });
 });
 
-const EXTENSION = extname(import.meta.url);
-const DIST = process.env['TEST_DIST'] !== undefined;
 const hasScript = (() => {
   try {
     return execFileSync('script', ['--version'], { encoding: 'utf8' }).includes('util-linux');
@@ -140,12 +168,9 @@ const hasScript = (() => {
 const noScript = hasScript ? false : 'no script of util-linux';
 describe('runcast watch in a terminal', { skip: noScript }, () => {
   /** Through a pseudo terminal of so many columns. */
-  function inTerminal(t: TestContext, url: string, columns = 70, env = ''): Cli {
-    const path = DIST ? '../../dist/cli.js' : `../../src/cli${EXTENSION}`;
-    const cliUrl = new URL(path, import.meta.url);
-    const loader = DIST || EXTENSION === '.js' ? '' : `--import=${import.meta.resolve('tsx')}`;
-    const command = `stty cols ${columns} rows 24; ${env} '${process.execPath}' ${loader} `
-      + `'${fileURLToPath(cliUrl)}' watch '${url}'; echo "exit=$?"`;
+  function inTerminal(t: TestContext, url: string, columns = 70, env = '', after = ''): Cli {
+    const command = `stty cols ${columns} rows 24; ${env} ${CLI} watch '${url}'; echo "exit=$?"`
+      + after;
     const terminal = new URL(`../support/terminal${EXTENSION}`, import.meta.url);
     const cli = startNode(terminal, [command], { env: { ...KEY, TERM: 'xterm', NO_COLOR: '' } });
     t.after(() => cli.stop());
@@ -182,13 +207,31 @@ describe('runcast watch in a terminal', { skip: noScript }, () => {
     assert.match(dumb.stdout, /r completed 100 %/);
   });
 
-  it('on Ctrl-C shows the cursor again and ends with 130', async (t) => {
+  it('on Ctrl-C and Ctrl-\\ shows the cursor again and ends with 130 and 131', async (t) => {
     const { url } = await scripted(t, stall(running));
-    const cli = inTerminal(t, url);
-    await until('the picture', () => cli.stdout.includes('running'), MS);
-    cli.kill('SIGINT');
+    for (const [signal, code] of [['SIGINT', 130], ['SIGQUIT', 131]] as const) {
+      const cli = inTerminal(t, url);
+      await until('the picture', () => cli.stdout.includes('running'), MS);
+      cli.kill(signal);
+      await exitOf(cli);
+      assert.match(cli.stdout, /\x1b\[\?7h\x1b\[\?25h/);
+      assert.ok(cli.stdout.includes(`exit=${code}`), cli.stdout);
+    }
+  });
+
+  it('on Ctrl-Z stops, with the terminal as it was, and draws anew when it goes on', async (t) => {
+    const { url } = await scripted(t, stall(running));
+    // With its jobs under control the shell goes on behind one that has stopped.
+    const cli = inTerminal(t, url, 70, 'set -m;', '; fg; echo "then=$?"');
+    for (const [signal, pictures] of [['SIGTSTP', 1], ['SIGINT', 2]] as const) {
+      const seen = (): number => cli.stdout.split('\x1b[?25l').at(pictures)?.length ?? 0;
+      await until(`picture ${pictures}`, () => seen() > 100, MS);
+      cli.kill(signal);
+    }
     await exitOf(cli);
-    assert.match(cli.stdout, /\x1b\[\?7h\x1b\[\?25h/);
-    assert.match(cli.stdout, /exit=130/);
+    const [, first, second, ...more] = cli.stdout.split('\x1b[?25l\x1b[?7l');
+    assert.match(first ?? '', /\x1b\[\?7h\x1b\[\?25h[^\x1b]*exit=148/);
+    assert.match(second ?? '', /^\r?r  running[^]*\x1b\[\?25h[^\x1b]*then=130/);
+    assert.deepEqual(more, []);
   });
 });
