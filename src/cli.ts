@@ -22,7 +22,7 @@ import { ComposedGateway, MAX_FORWARDS, machineParts } from './composition.ts';
 import type { Gateway } from './gateway.ts';
 import type { Settings } from './options.ts';
 import { MAX_STREAMS } from './source/stream-driver.ts';
-import { MAX_SOCKETS } from './source/upstream.ts';
+import { MAX_HELD_SOCKETS, MAX_SOCKETS } from './source/upstream.ts';
 
 /** Of a second signal, which ends it now: 128 and the number of the signal, as shells have it. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
@@ -169,8 +169,9 @@ async function startDemo(key: string): Promise<DemoApi> {
 }
 
 function inThisProcess(settings: Settings, log: Logger): Gateway {
-  const streams = settings.sourceKind === 'stream' ? MAX_STREAMS : 0;
-  const maxSockets = socketBudget(MAX_SOCKETS + streams + (settings.forward ? MAX_FORWARDS : 0));
+  const held = { poll: 0, list: 0, wait: MAX_HELD_SOCKETS, stream: MAX_STREAMS };
+  const forwards = settings.forward ? MAX_FORWARDS : 0;
+  const maxSockets = socketBudget(MAX_SOCKETS + held[settings.sourceKind] + forwards);
   const parts = machineParts(settings, log);
   countProcess(parts.metrics);
   return new ComposedGateway({ ...parts, maxSockets });

@@ -7,8 +7,8 @@ const RESERVED_SHARE = 0.01;
 const MIN_RESERVED = 64;
 
 /**
- * Client connections that fit into the limit on open files, with `others` (sockets to upstream)
- * and a reserve left. Infinity where the system does not tell.
+ * Client connections that fit into the limit on open files, with a reserve left, and room for
+ * `others` (sockets to upstream) as far as a quarter of the limit has it. Infinity where the system does not tell.
  */
 export function socketBudget(others: number): number {
   const limit = openFilesLimit();

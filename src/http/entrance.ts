@@ -87,7 +87,7 @@ export class Entrance {
     const refused = (refusal: Refusal): undefined => void exchange.refuse(refusal);
     if ('code' in keys) return refused(keys);
     if (this.#isDraining) return refused(shuttingDown());
-    if (exchange.place === 'spare') return refused(full());
+    if (exchange.place === 'spare') return void exchange.refuseFull();
     return keys;
   }
 
@@ -122,10 +122,6 @@ export class Entrance {
   async #ask(...asked: Parameters<RunSource['admit']>): Promise<Admission> {
     return this.#source.admit(...asked);
   }
-}
-
-function full(): Refusal {
-  return refuse('RESOURCE_UNAVAILABLE', { error: 'Too many connections are open' });
 }
 
 function shuttingDown(): Refusal {

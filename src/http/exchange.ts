@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { Clock } from '../core/clock.ts';
-import { ERROR_CODES, envelope, toSeconds } from '../core/errors.ts';
+import { ERROR_CODES, envelope, refuse, toSeconds } from '../core/errors.ts';
 import type { Refusal } from '../core/errors.ts';
 import { NO_ID } from '../core/event-id.ts';
 import { pingFrame } from '../core/frame.ts';
@@ -119,6 +119,12 @@ export class Exchange {
     if (isSource) return this.#refuseAsStream(timed, retryAfterMs);
     const headers = { 'retry-after': String(toSeconds(retryAfterMs)) };
     return this.json(refusal.status, envelope(timed, this.requestId), headers);
+  }
+
+  /** Its connection is one more than there is room for. */
+  refuseFull(): void {
+    this.#options.metrics.count('runcast_limit_total', 'connections');
+    this.refuse(refuse('RESOURCE_UNAVAILABLE', { error: 'Too many connections are open' }));
   }
 
   /** An EventSource never comes back from a status, so it is told when to in a stream. */

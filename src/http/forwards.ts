@@ -63,6 +63,7 @@ export class Forwards {
   async answer(exchange: Exchange, { target }: ForwardRoute): Promise<void> {
     const { forwarder } = this.#options;
     if (!exchange.isOpen || forwarder === undefined) return;
+    if (exchange.place === 'spare') return exchange.refuseFull();
     const refusal = this.#refusalFor(exchange);
     if (refusal !== undefined) return exchange.refuse(refusal);
     this.#underway.add(exchange);
@@ -72,7 +73,7 @@ export class Forwards {
     });
   }
 
-  #refusalFor({ request, place }: Exchange): Refusal | undefined {
+  #refusalFor({ request }: Exchange): Refusal | undefined {
     const { rawHeaders, method } = request;
     const wrong = (error: string): Refusal => refuse('VALIDATION_ERROR', { error });
     if (valuesOf(rawHeaders, 'host').length > 1) return wrong('A request has one Host');
@@ -82,7 +83,6 @@ export class Forwards {
     if (hopsOf(rawHeaders) >= MAX_HOPS) return wrong('The request goes round in a circle');
     const busy = (error: string): Refusal => refuse('RESOURCE_UNAVAILABLE', { error });
     if (this.#isDraining) return busy('The gateway is shutting down');
-    if (place === 'spare') return busy('Too many connections are open');
     if (this.#underway.size < MAX_FORWARDS) return undefined;
     this.#options.metrics.count('runcast_limit_total', 'forwards');
     return busy('Too many requests are passed on');

@@ -53,7 +53,7 @@ export type { Exchange } from './exchange.ts';
 export const MAX_SOCKETS = 512;
 
 /** And those on which an answer is waited for. */
-const MAX_HELD = 4096;
+export const MAX_HELD_SOCKETS = 4096;
 
 /** The run API, as seen by one request at a time. */
 export class Upstream {
@@ -72,7 +72,7 @@ export class Upstream {
     this.#options = options;
     this.#clock = clock;
     this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: 256 });
-    this.#heldAgent = new Agent({ keepAlive: true, maxSockets: MAX_HELD, maxFreeSockets: 16 });
+    this.#heldAgent = new Agent({ keepAlive: true, maxSockets: MAX_HELD_SOCKETS, maxFreeSockets: 16 });
     this.#request = request;
   }
 
