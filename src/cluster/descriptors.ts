@@ -8,7 +8,8 @@ const MIN_RESERVED = 64;
 
 /**
  * Client connections that fit into the limit on open files, with a reserve left, and room for
- * `others` (sockets to upstream) as far as a quarter of the limit has it. Infinity where the system does not tell.
+ * `others` (sockets to upstream) as far as a quarter of the limit has it. Infinity where the
+ * system does not tell.
  */
 export function socketBudget(others: number): number {
   const limit = openFilesLimit();

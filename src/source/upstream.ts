@@ -72,7 +72,9 @@ export class Upstream {
     this.#options = options;
     this.#clock = clock;
     this.#agent = new Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: 256 });
-    this.#heldAgent = new Agent({ keepAlive: true, maxSockets: MAX_HELD_SOCKETS, maxFreeSockets: 16 });
+    this.#heldAgent = new Agent({
+      keepAlive: true, maxSockets: MAX_HELD_SOCKETS, maxFreeSockets: 16,
+    });
     this.#request = request;
   }
 
