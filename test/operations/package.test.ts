@@ -18,8 +18,8 @@ import { openStream } from '../support/sse-client.ts';
 
 const ROOT = testFile('..');
 const run = promisify(execFile);
-/** It was 680,000 with every declaration. What is left is code, and a tenth of it the README. */
-const MAX_BYTES = 515_000;
+/** It was 690,000 with every declaration. What is left is code, and a tenth of it the README. */
+const MAX_BYTES = 540_000;
 /** Exact: what they ask for changes. */
 const PUBLINT = 'publint@0.3.25';
 const ATTW = '@arethetypeswrong/cli@0.18.5';
