@@ -121,6 +121,25 @@ function balancerTests(name: string, balancer: Balancer): void {
     }
     assert.equal(seen.size, 3, 'runs are spread');
   });
+
+  it('sends nothing twice that changes something, when a replica dies of it', async (t) => {
+    for (const method of ['PUT', 'DELETE', 'POST', 'PATCH']) {
+      const { origin, replicas } = await fleet(t, balancer);
+      for (const each of replicas) each.mood = 'hangs up';
+      const { status } = await ask(origin, '/v1/runs/a', method, method === 'DELETE' ? '' : 'x');
+      assert.ok(status >= 502 && status <= 504, `${method}: ${status}`);
+      assert.deepEqual(replicas.flatMap(({ seen }) => seen), [method]);
+    }
+  });
+
+  it('passes bodies on that the gateway may take', async (t) => {
+    const { origin } = await fleet(t, balancer);
+    for (const [method, path] of [['PUT', '/v1/runs/a'], ['POST', '/v1/webhooks/runs']] as const) {
+      const body = 'x'.repeat(3 * 1024 * 1024);
+      const { status, text } = await ask(origin, path, method, body);
+      assert.deepEqual([status, text], [200, `${body.length}`], method);
+    }
+  });
 }
 
 describe('the balancers of a fleet', { concurrency: 2 }, () => {
