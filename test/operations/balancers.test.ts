@@ -16,6 +16,7 @@ import type { TestContext } from 'node:test';
 import { BALANCERS, startBalancer } from '../support/balancers.ts';
 import type { Balancer } from '../support/balancers.ts';
 import { without } from '../support/programs.ts';
+import { openStream } from '../support/sse-client.ts';
 import { within } from '../support/wait.ts';
 
 const MS = 60_000;
@@ -80,7 +81,10 @@ async function fleet(t: TestContext, balancer: Balancer): Promise<Fleet> {
   const replicas = [0, 1, 2].map((index) => new Replica(index));
   const ports = await Promise.all(replicas.map((each) => each.listen()));
   t.after(() => replicas.forEach((each) => each.close()));
-  const origin = await startBalancer(t, balancer, ports);
+  const origin = await startBalancer(t, balancer, ports, (text) => {
+    assert.match(text, /\b30s\b/, 'it says how long a replica may be silent');
+    return text.replaceAll(/\b(30|45)s\b/g, (time) => `${parseInt(time, 10) / SHORTER}s`);
+  });
   return { origin, replicas };
 }
 
@@ -132,6 +136,37 @@ function balancerTests(name: string, balancer: Balancer): void {
     }
   });
 
+  it('asks the next replica where one hangs, and cuts nothing that lives', async (t) => {
+    const { origin, replicas } = await fleet(t, balancer);
+    const [runId = ''] = RUNS;
+    const path = `${origin}/v1/runs/${runId}/stream`;
+    const wait = ask(origin, `/v1/runs/${runId}/wait`);
+    const stream = await openStream(path);
+    assert.equal(await stream.ended, 'end');
+    assert.equal(stream.events.length, 7, 'longer than it may be silent');
+    assert.equal((await wait).text, 'late');
+
+    const home = replicas[Number(stream.response.headers['x-replica'])] ?? assert.fail();
+    home.mood = 'hangs';
+    const moved = await openStream(path);
+    assert.equal(moved.response.status, 200);
+    assert.notEqual(moved.response.headers['x-replica'], stream.response.headers['x-replica']);
+    await moved.next('ping');
+    moved.destroy();
+  });
+
+  it('tells an EventSource to come back where all hang', async (t) => {
+    const { origin, replicas } = await fleet(t, balancer);
+    for (const each of replicas) each.mood = 'hangs';
+    await assertToldToComeBack(origin);
+  });
+
+  it('tells an EventSource to come back where all have just died', async (t) => {
+    const { origin, replicas } = await fleet(t, balancer);
+    for (const each of replicas) each.close();
+    await assertToldToComeBack(origin);
+  });
+
   it('passes bodies on that the gateway may take', async (t) => {
     const { origin } = await fleet(t, balancer);
     for (const [method, path] of [['PUT', '/v1/runs/a'], ['POST', '/v1/webhooks/runs']] as const) {
@@ -140,6 +175,22 @@ function balancerTests(name: string, balancer: Balancer): void {
       assert.deepEqual([status, text], [200, `${body.length}`], method);
     }
   });
+}
+
+/** By the first answer; whoever is no EventSource is told the truth. */
+async function assertToldToComeBack(origin: string): Promise<void> {
+  const path = '/v1/runs/a/stream';
+  const [stream, other] = await Promise.all([
+    openStream(`${origin}${path}`, { headers: { 'last-event-id': 'an-id' } }),
+    ask(origin, path),
+  ]);
+  assert.equal(stream.response.status, 200);
+  assert.match(stream.response.headers['content-type'] ?? '', /^text\/event-stream/);
+  const { id, retry = 0 } = await stream.next('ping');
+  assert.equal(id, 'an-id');
+  assert.ok(retry >= 2_000 && retry <= 5_000, `retry: ${retry}`);
+  assert.deepEqual([await stream.ended, stream.events.length], ['end', 1]);
+  assert.ok(other.status === 503 || other.status === 504 || other.status === 502);
 }
 
 describe('the balancers of a fleet', { concurrency: 2 }, () => {

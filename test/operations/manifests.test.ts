@@ -110,6 +110,7 @@ describe('the proxies', () => {
   it('let a wait take the two minutes that it may', async () => {
     for (const [name, regex] of [
       ['haproxy.cfg', /set-timeout server (\d+)s if \{ path_end \/wait \}/],
+      ['Caddyfile', /handle @wait \{\s+import replicas (\d+)s/],
       ['nginx.conf', /location ~ \S+\/wait\$ \{[^}]*proxy_read_timeout (\d+)s;/],
     ] as const) {
       const [, seconds] = regex.exec(await readFile(path(name), 'utf8')) ?? [];
