@@ -7,11 +7,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
 
 import { METRICS } from '../../src/core/metrics.ts';
 import { testFile } from '../support/files.ts';
-import { STARTERS, gatewayFor } from '../support/gateway.ts';
+import { STARTERS, gatewayFor, startGateway } from '../support/gateway.ts';
 import type { StartGateway, TestGateway } from '../support/gateway.ts';
 import { without } from '../support/programs.ts';
 import { execution, refused, state } from '../support/upstream.ts';
@@ -146,7 +150,49 @@ describe('/metrics', () => {
   });
 });
 
+/** How many alerts of this name fire where all goes on as it did between two scrapes. */
+async function assertFiring(name: string, from: Scrape, to: Scrape, count: number): Promise<void> {
+  const series = to.series.filter((each) => each.startsWith('runcast_')).map((each) => {
+    const rises = /_total\b/.test(each);
+    const step = rises ? Math.max(0, to.of(each) - from.of(each)) : 0;
+    return { series: each, values: `${to.of(each)}+${step}x60` };
+  });
+  const expr = `count(ALERTS{alertname="${name}", alertstate="firing"}) or vector(0)`;
+  const tests = [{ interval: '1m', input_series: series, promql_expr_test: [
+    { expr, eval_time: '30m', exp_samples: [{ labels: '{}', value: count }] },
+  ] }];
+  const folder = await mkdtemp(join(tmpdir(), 'runcast-alerts-'));
+  try {
+    const file = join(folder, 'tests.yml');
+    const body = { rule_files: [RULES], evaluation_interval: '1m', tests };
+    await writeFile(file, JSON.stringify(body));
+    promtool(['test', 'rules', file]);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** A gateway with this budget and ten runs that it would ask for 250 times a second. */
+async function assertBudget(t: TestContext, requests: number, isUsedUp: boolean): Promise<void> {
+  const upstreamRate = { requests, perMs: 4_000 };
+  const gateway = await gatewayFor(t, startGateway, { upstreamRate });
+  for (let i = 0; i < 10; i++) {
+    gateway.upstream.run(`run-${i}`, state('running'));
+    await gateway.join(`run-${i}`);
+  }
+  const from = await Scrape.of(gateway);
+  await gateway.polls('run-0', 4);
+  const to = await Scrape.of(gateway);
+  assert.ok(to.of('runcast_budget_left') >= requests / 10, 'some of it is left');
+  await assertFiring('RuncastBudgetUsedUp', from, to, isUsedUp ? 1 : 0);
+}
+
 describe('the alert rules', () => {
+  it('tell that the budget is used up though a tenth is left', { skip: noPromtool }, async (t) => {
+    await assertBudget(t, 40, true);
+    await assertBudget(t, 10_000, false);
+  });
+
   it('are rules, and come when they should', { skip: noPromtool }, () => {
     promtool(['check', 'rules', RULES]);
     promtool(['test', 'rules', RULE_TESTS]);
