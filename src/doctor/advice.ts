@@ -91,8 +91,10 @@ const ADVICE = {
     oldHttp: () => 'speak HTTP/1.1 to runcast',
     query: () => 'pass the query on, and do not cache',
     cuts: ({ idleSeconds, pingMs }) => {
-      const ping = pingMs < 1000 ? `${pingMs}ms` : `${Math.floor(pingMs / 1000)}s`;
-      return `allow ${idleSeconds} s of silence, or --ping-interval ${ping} at runcast`;
+      // Pings that come more often cost more than they are good for.
+      const ping = pingMs < 1000 ? ''
+        : `, or --ping-interval ${Math.floor(pingMs / 1000)}s at runcast`;
+      return `allow ${idleSeconds} s of silence${ping}`;
     },
     requestHeader: ({ name }) => `pass the request's ${name} on as it is`,
     responseHeader: ({ name }) => `pass the response's ${name} on as it is`,

@@ -2,7 +2,7 @@
 
 import { systemClock } from '../core/clock.ts';
 import { examine } from './prober.ts';
-import { wayOf } from './report.ts';
+import { sumOf, wayOf } from './report.ts';
 import { judge } from './verdicts.ts';
 import type { Check } from './verdicts.ts';
 
@@ -50,9 +50,7 @@ async function main(): Promise<void> {
     return;
   }
   checks.append(...report.checks.flatMap(show));
-  const problems = report.checks.filter(({ verdict }) => verdict === 'problem').length;
-  const sum = problems === 0 ? 'no problem found' : `problems: ${problems}`;
-  status.textContent = `Done. On the way: ${wayOf(report)}; ${sum}`;
+  status.textContent = `Done. On the way: ${wayOf(report)}; ${sumOf(report)}`;
 }
 
 await main();

@@ -61,6 +61,8 @@ const PATIENCE_MS = 15_000;
 const MAX_EVENT_BYTES = 4096;
 /** Facts are much smaller; what is larger is a stranger's. */
 const MAX_FACTS_CHARS = 65_536;
+/** Why nothing is known of such a stream. */
+const NO_PROBE = 'the probe was answered with events of another stream, as one that is refused is';
 /** Of what a stranger says. */
 const MAX_SHOWN = 200;
 
@@ -173,9 +175,13 @@ async function stream(
     const reader = response.body.getReader();
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       const arrivedMs = clock.now() - startedMs;
-      const events = parser.push(part.value as Uint8Array);
-      samples.push(...events.map((event) => ({ sentMs: sentMsOf(event), arrivedMs })));
-      if (events.some(({ type }) => type === 'done')) return over('whole');
+      for (const event of parser.push(part.value as Uint8Array)) {
+        const sentMs = sentMsOf(event);
+        // A refusal too, whose header was lost on the way: one ping, and nothing else.
+        if (sentMs === undefined) return { kind: 'refused', reason: NO_PROBE };
+        samples.push({ sentMs, arrivedMs });
+        if (event.type === 'done') return over('whole');
+      }
     }
     return over('cut');
   } catch {
@@ -186,9 +192,11 @@ async function stream(
   }
 }
 
-function sentMsOf({ data }: SseEvent): number {
+/** Undefined: it is no event of a probe. */
+function sentMsOf({ type, data }: SseEvent): number | undefined {
+  if (type !== 'tick' && type !== 'done') return undefined;
   const { sentMs } = JSON.parse(data) as { readonly sentMs?: unknown };
-  return Number(sentMs);
+  return typeof sentMs === 'number' && Number.isFinite(sentMs) ? sentMs : undefined;
 }
 
 function headOf({ headers }: Response): Record<string, string> {

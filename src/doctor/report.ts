@@ -1,12 +1,31 @@
 /** A report as text for a terminal, and as an exit code. Pure. */
 
 import { harmless, harmlessJson } from '../core/text.ts';
-import type { Report } from './verdicts.ts';
+import type { Check, Report } from './verdicts.ts';
 
-/** 0 nothing wrong, 1 a problem, 3 not reached. */
+/** 0 nothing wrong, 1 a problem, 3 not reached or not measured. */
 export function exitCodeOf(report: Report): 0 | 1 | 3 {
-  if (report.kind === 'unreachable') return 3;
-  return report.checks.some(({ verdict }) => verdict === 'problem') ? 1 : 0;
+  return EXIT_CODES[verdictOf(report)];
+}
+
+const EXIT_CODES = { ok: 0, problem: 1, unknown: 3 } as const;
+
+/** Of all checks together: what was not measured is not well. */
+function verdictOf(report: Report): Check['verdict'] {
+  if (report.kind === 'unreachable') return 'unknown';
+  const verdicts = report.checks.map(({ verdict }) => verdict);
+  return verdicts.includes('problem') ? 'problem' : verdicts.includes('unknown') ? 'unknown' : 'ok';
+}
+
+/** The same in words. */
+export function sumOf(report: Extract<Report, { kind: 'report' }>): string {
+  const namesOf = (wanted: Check['verdict']): string[] =>
+    report.checks.filter(({ verdict }) => verdict === wanted).map(({ name }) => name);
+  const problems = namesOf('problem').length;
+  if (problems > 0) return problems === 1 ? '1 problem' : `${problems} problems`;
+  const unknown = namesOf('unknown');
+  return unknown.length === 0 ? 'no problem found'
+    : `could not be measured: ${unknown.join(', ')}; try again`;
 }
 
 /** Who is on the way, in words. */
@@ -24,7 +43,7 @@ export function reportText(url: string, report: Report): string {
 
 /** The same for scripts, on one line. */
 export function reportJson(url: string, report: Report): string {
-  return `${harmlessJson(JSON.stringify({ url, ...report }))}\n`;
+  return `${harmlessJson(JSON.stringify({ url, ...report, verdict: verdictOf(report) }))}\n`;
 }
 
 function linesOf(url: string, report: Report): readonly string[] {
@@ -33,8 +52,5 @@ function linesOf(url: string, report: Report): readonly string[] {
     `${verdict.padEnd(8)} ${name.padEnd(17)} ${finding}`,
     ...changes.map(({ proxy, change }) => `${' '.repeat(9)}${`${proxy}:`.padEnd(17)} ${change}`),
   ]);
-  const problems = report.checks.filter(({ verdict }) => verdict === 'problem').length;
-  const sum = problems === 0 ? 'no problem found'
-    : problems === 1 ? '1 problem' : `${problems} problems`;
-  return [`${url}, on the way: ${wayOf(report)}`, '', ...lines, '', sum];
+  return [`${url}, on the way: ${wayOf(report)}`, '', ...lines, '', sumOf(report)];
 }

@@ -161,7 +161,7 @@ function onIdle({ idle, idleMs }: Examined, proxies: readonly Proxy[]): Check {
   const idleSeconds = Math.ceil(idleMs / 1000) * SPARE;
   const how = end === 'cut' ? 'the connection is cut' : 'nothing comes any more';
   const finding = `${how} after ${seconds(afterMs)} of ${seconds(idleMs)} without an event`;
-  const pingMs = Math.max(1, Math.floor(afterMs / 2));
+  const pingMs = Math.floor(afterMs / 2);
   const fault = { kind: 'cuts', idleSeconds, pingMs } as const;
   // The one that is known need not be the one that cuts: pings help against all of them.
   return problem(name, finding, [fault], proxies.length > 0 ? [...proxies, ANY_PROXY] : []);

@@ -39,6 +39,33 @@ async function reasonOf(base: URL, clock = systemClock): Promise<string> {
   return examination.reason;
 }
 
+/** Facts, and what is said to each probe. */
+function probed(t: TestContext, onProbe: RequestListener): Promise<URL> {
+  return stranger(t, (request, response) => {
+    if (request.url?.startsWith('/doctor/stream') === true) onProbe(request, response);
+    else response.end(JSON.stringify(FACTS));
+  });
+}
+
+it('a refusal is known for one without its header too: as a status, or as one ping', async (t) => {
+  for (const [status, body, reason] of [
+    [503, '{}', 'the probe was answered with 503'],
+    [200, 'event: ping\nretry: 2000\nid: none\ndata: 1790000000\n\n', /events of another stream/],
+  ] as const) {
+    const base = await probed(t, (_request, response) => {
+      response.writeHead(status, { 'content-type': 'text/event-stream' }).end(body);
+    });
+    const seen = await within(20_000, 'the examination',
+      examine(base, { clock: systemClock, idleMs: 50, steadyMs: 50 }));
+    if (seen.kind !== 'examined') return assert.fail(seen.reason);
+    for (const outcome of [seen.steady, seen.packed, seen.idle]) {
+      if (outcome.kind !== 'refused') return assert.fail(JSON.stringify(outcome));
+      assert.match(outcome.reason, new RegExp(reason));
+    }
+  }
+  return undefined;
+});
+
 describe('a stranger', () => {
   it('is read no further than facts are long', async (t) => {
     const base = await stranger(t, (_request, response) =>

@@ -127,9 +127,31 @@ describe('silence', () => {
     assert.match(check.changes[1]?.change ?? '', /--ping-interval 5s /);
   });
 
+  it('that is cut too soon for pings is not to be answered with them', () => {
+    const samples = [{ sentMs: 0, arrivedMs: 50 }];
+    const idle = { ...prompt, samples, end: 'cut', endedMs: 1_050 } as const;
+    const { changes } = checkOf('silence', { idle });
+    assert.equal(changes.find(({ proxy }) => proxy === 'anything else')?.change,
+      'allow 60 s of silence');
+  });
+
   it('that ends in nothing at all is a problem as well', () => {
     const idle = { ...prompt, samples: [], end: 'stalled', endedMs: 30_000 } as const;
     assert.match(checkOf('silence', { idle }).finding, /nothing comes any more/);
+  });
+});
+
+describe('what was not measured', () => {
+  const refused = { kind: 'refused', reason: 'no place' } as const;
+
+  it('is told, is not well, and is worth another try', () => {
+    const report = reportOf({ steady: refused, packed: refused, idle: refused });
+    assert.equal(exitCodeOf(report), 3);
+    assert.match(reportText('http://a.test/', report), new RegExp('\n\ncould not be measured: '
+      + 'response headers, buffering, compression, silence; try again\n$'));
+    assert.match(reportJson('http://a.test/', report), /"verdict":"unknown"\}\n$/);
+    assert.equal(exitCodeOf(reportOf({ idle: refused })), 3);
+    assert.equal(exitCodeOf(reportOf({ idle: refused, steady: held })), 1, 'a problem counts more');
   });
 });
 
@@ -198,7 +220,7 @@ describe('the text', () => {
     assert.match(text, /a \[2Jb 1mc ok de\n/);
     const json = reportJson('http://a.test/', report);
     assert.match(json, /^[^\p{Cc}\p{Cf}]+\n$/u, 'neither has a script\'s');
-    assert.deepEqual(JSON.parse(json), { url: 'http://a.test/', ...report });
+    assert.deepEqual(JSON.parse(json), { url: 'http://a.test/', ...report, verdict: 'unknown' });
   });
 
   it('of what cannot be reached says why, and the exit code is 3', () => {

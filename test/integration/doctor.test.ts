@@ -151,7 +151,8 @@ describe('probes', () => {
     const stream = await gateway.join('r');
     await stream.next('progress');
     const { code, stdout } = await doctor(gateway.origin, '--idle', '1');
-    assert.equal(code, 0, 'what is not known is no problem');
+    assert.equal(code, 3, 'what was not measured is not well');
+    assert.match(stdout, /^could not be measured: .*buffering, compression, silence; try again$/m);
     assert.match(stdout, /^unknown {2}buffering .*503 RESOURCE_UNAVAILABLE$/m);
     open[0]?.destroy();
     await until('a free place', async () => {
@@ -206,9 +207,10 @@ describe('runcast doctor', () => {
     t.after(() => server.close());
     const { port } = server.address() as AddressInfo;
     const { code, stdout } = await doctor(`http://127.0.0.1:${port}/base`, '--idle', '1', '--json');
-    const { kind, checks } = JSON.parse(stdout) as { kind: string; checks: { verdict: string }[] };
+    const { kind, verdict: all, checks } = JSON.parse(stdout) as
+      { kind: string; verdict: string; checks: { verdict: string }[] };
     // This one drops every header, and holds back all bodies.
-    assert.deepEqual([code, kind], [1, 'report'], stdout);
+    assert.deepEqual([code, kind, all], [1, 'report', 'problem'], stdout);
     assert.deepEqual(checks.slice(0, 4).map(({ verdict }) => verdict),
       ['problem', 'problem', 'ok', 'problem']);
   });

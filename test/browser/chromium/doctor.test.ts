@@ -73,6 +73,6 @@ describe('the doctor in Chromium', { skip: noBrowser }, () => {
       'silence': 'problem',
     }, JSON.stringify(shown));
     assert.match(shown.checks['silence']?.[1] ?? '', /nginx: proxy_read_timeout 8s;/);
-    assert.equal(shown.status, 'Done. On the way: nginx; problems: 3');
+    assert.equal(shown.status, 'Done. On the way: nginx; 3 problems');
   });
 });
