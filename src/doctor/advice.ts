@@ -11,6 +11,8 @@ export type Fault =
   | { readonly kind: 'query' }
   /** To be let through; or pings as often as this. */
   | { readonly kind: 'cuts'; readonly idleSeconds: number; readonly pingMs: number }
+  /** After a time, whatever comes. */
+  | { readonly kind: 'ends' }
   | { readonly kind: 'requestHeader'; readonly name: string }
   | { readonly kind: 'responseHeader'; readonly name: string };
 
@@ -31,6 +33,7 @@ const ADVICE = {
     oldHttp: () => 'proxy_http_version 1.1;',
     query: () => 'proxy_pass http://runcast; (without a path of its own, it keeps the query)',
     cuts: ({ idleSeconds }) => `proxy_read_timeout ${idleSeconds}s;`,
+    ends: () => 'nothing: nginx has no such limit; look at what else is on the way',
     requestHeader: ({ name }) =>
       `proxy_set_header ${name} $http_${name.replaceAll('-', '_')}; and none that empties it`,
     responseHeader: ({ name }) =>
@@ -42,6 +45,7 @@ const ADVICE = {
     oldHttp: () => 'nothing: HAProxy speaks HTTP/1.1, so something else is on the way as well',
     query: () => 'no `http-request set-query` or `set-uri`',
     cuts: ({ idleSeconds }) => `timeout server ${idleSeconds}s and timeout client ${idleSeconds}s`,
+    ends: () => 'nothing: HAProxy has no such limit; look at what else is on the way',
     requestHeader: ({ name }) => `no \`http-request del-header ${name}\` or \`set-header ${name}\``,
     responseHeader: ({ name }) =>
       `no \`http-response del-header ${name}\` or \`set-header ${name}\``,
@@ -53,6 +57,7 @@ const ADVICE = {
     query: () => 'no `rewrite` or `uri query` for this path',
     cuts: ({ idleSeconds }) =>
       `transport http { read_timeout ${idleSeconds}s }, and no shorter stream_timeout`,
+    ends: () => 'no `timeouts { write … }` of the server, and no `stream_timeout`',
     requestHeader: ({ name }) => `no \`header_up -${name}\` or \`request_header -${name}\``,
     responseHeader: ({ name }) => `no \`header_down ${name}\` or \`header ${name}\``,
   },
@@ -63,6 +68,7 @@ const ADVICE = {
     query: () => 'no `?` at the end of a RewriteRule\'s target, or the flag [QSA]',
     cuts: ({ idleSeconds }) =>
       `ProxyTimeout ${idleSeconds} (or timeout=${idleSeconds} at ProxyPass)`,
+    ends: () => 'nothing: Apache has no such limit; look at what else is on the way',
     requestHeader: ({ name }) => `no \`RequestHeader unset ${name}\` or \`set ${name}\``,
     responseHeader: ({ name }) => `no \`Header unset ${name}\`, \`set ${name}\` or ExpiresActive`,
   },
@@ -72,6 +78,7 @@ const ADVICE = {
     oldHttp: () => 'nothing: Cloudflare speaks HTTP/1.1, so something else is on the way as well',
     query: () => 'no URL Rewrite Rule for this path, and a Cache Rule: bypass cache',
     cuts: () => '--ping-interval below 100s at runcast (it gives up after 100 s without a byte)',
+    ends: () => 'no limit of time in a Worker; the proxy itself has none: look at what is behind',
     requestHeader: ({ name }) => `no Transform Rule that removes or sets the request's ${name}`,
     responseHeader: ({ name }) => `no Transform or Cache Rule that changes the response's ${name}`,
   },
@@ -82,6 +89,7 @@ const ADVICE = {
     query: () => 'no redirect or rewrite for this path',
     cuts: ({ idleSeconds }) => 'aws elbv2 modify-load-balancer-attributes --load-balancer-arn ARN'
       + ` --attributes Key=idle_timeout.timeout_seconds,Value=${idleSeconds}`,
+    ends: () => 'nothing: an ALB has no such limit; look at what is behind it',
     requestHeader: ({ name }) => `no listener attribute that overwrites or drops ${name}`,
     responseHeader: ({ name }) => `no listener attribute that changes the response's ${name}`,
   },
@@ -96,6 +104,7 @@ const ADVICE = {
         : `, or --ping-interval ${Math.floor(pingMs / 1000)}s at runcast`;
       return `allow ${idleSeconds} s of silence${ping}`;
     },
+    ends: () => 'no limit on the whole time of a response (Envoy: `timeout: 0s` at the route)',
     requestHeader: ({ name }) => `pass the request's ${name} on as it is`,
     responseHeader: ({ name }) => `pass the response's ${name} on as it is`,
   },

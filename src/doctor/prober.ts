@@ -43,6 +43,8 @@ export type Examination =
     readonly steady: StreamOutcome;
     readonly packed: StreamOutcome;
     readonly idle: StreamOutcome;
+    /** A steady one that was to last longer than the idle one did, where that was cut. */
+    readonly lasting: StreamOutcome;
   };
 
 /** How to examine. */
@@ -56,6 +58,8 @@ export interface ExamineOptions {
 
 const STEADY_MS = 3000;
 const GAP_MS = 250;
+/** So much longer than silence lasted until it was cut: is it silence that is cut? */
+const OUTLAST_MS = 1000;
 /** For an answer, on top of the time that a probe takes by itself. */
 const PATIENCE_MS = 15_000;
 const MAX_EVENT_BYTES = 4096;
@@ -75,13 +79,18 @@ export async function examine(base: URL, options: ExamineOptions): Promise<Exami
   const { facts, head } = asked;
   const idleMs = Math.min(options.idleMs ?? facts.pingIntervalMs, MAX_PROBE_SECONDS * 1000);
   const probe = (gapMs: number, ms: number, isPacked: boolean): Promise<StreamOutcome> => {
-    const query = { nonce, gapMs, seconds: ms / 1000, gzip: isPacked ? 1 : 0 };
+    const query = { nonce, gapMs, seconds: Math.round(ms) / 1000, gzip: isPacked ? 1 : 0 };
     return stream(urlOf(base, PROBE_PATHS.stream, query), nonce, ms + PATIENCE_MS, clock);
   };
   const [steady, packed, idle] = await Promise.all([
     probe(GAP_MS, steadyMs, false), probe(GAP_MS, steadyMs, true), probe(idleMs, idleMs, false),
   ]);
-  return { kind: 'examined', nonce, facts, head, gapMs: GAP_MS, idleMs, steady, packed, idle };
+  const cutMs = idle.kind === 'streamed' && idle.end === 'cut' ? idle.endedMs : 0;
+  const lasting = cutMs < steadyMs ? steady
+    : await probe(GAP_MS, Math.min(cutMs + OUTLAST_MS, MAX_PROBE_SECONDS * 1000), false);
+  return {
+    kind: 'examined', nonce, facts, head, gapMs: GAP_MS, idleMs, steady, packed, idle, lasting,
+  };
 }
 
 function newNonce(): string {

@@ -33,6 +33,8 @@ type Streamed = Extract<StreamOutcome, { kind: 'streamed' }>;
 
 /** Lateness, in gaps, that a line or a busy machine may well have. */
 const USUAL_GAPS = 4;
+/** Between the cuts of two streams that have the same reason. */
+const SAME_CUT_MS = 500;
 /** What a setting should have to spare over the silence that was cut. */
 const SPARE = 4;
 
@@ -152,8 +154,25 @@ function isHeldBack({ samples }: Streamed, gapMs: number): boolean {
   return lagMs > gapMs * USUAL_GAPS && lagMs >= (samples.at(-1)?.sentMs ?? 0) / 2;
 }
 
-function onIdle({ idle, idleMs }: Examined, proxies: readonly Proxy[]): Check {
+/** Were streams cut at the same time, whether events came in them or not? */
+function isTimeCut({ lasting, packed, idle }: Examined): boolean {
+  const cutMs = cutMsOf(lasting);
+  return lasting.kind === 'streamed' && lasting.samples.length > 1
+    && [packed, idle].some((other) => Math.abs(cutMsOf(other) - cutMs) < SAME_CUT_MS);
+}
+
+/** NaN where it was not cut. */
+function cutMsOf(outcome: StreamOutcome): number {
+  return outcome.kind === 'streamed' && outcome.end === 'cut' ? outcome.endedMs : NaN;
+}
+
+function onIdle(examination: Examined, proxies: readonly Proxy[]): Check {
+  const { idle, idleMs, lasting } = examination;
   const name = 'silence';
+  if (isTimeCut(examination)) {
+    const finding = `responses are cut after ${seconds(cutMsOf(lasting))}, whatever comes in them`;
+    return problem(name, finding, [{ kind: 'ends' }], alsoAny(proxies));
+  }
   if (idle.kind === 'refused') return unknown(name, idle.reason);
   const { samples, end, endedMs } = idle;
   if (end === 'whole') return ok(name, `${seconds(idleMs)} without an event are let through`);
@@ -163,9 +182,12 @@ function onIdle({ idle, idleMs }: Examined, proxies: readonly Proxy[]): Check {
   const finding = `${how} after ${seconds(afterMs)} of ${seconds(idleMs)} without an event`;
   const pingMs = Math.floor(afterMs / 2);
   const fault = { kind: 'cuts', idleSeconds, pingMs } as const;
-  // The one that is known need not be the one that cuts: pings help against all of them.
-  return problem(name, finding, [fault], proxies.length > 0 ? [...proxies, ANY_PROXY] : []);
+  return problem(name, finding, [fault], alsoAny(proxies));
 }
+
+/** The one that is known need not be the one that cuts. */
+const alsoAny = (proxies: readonly Proxy[]): readonly Proxy[] =>
+  proxies.length > 0 ? [...proxies, ANY_PROXY] : [];
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 

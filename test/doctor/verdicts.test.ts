@@ -43,7 +43,7 @@ function examined(over: Partial<Examined> = {}): Examined {
         'accept': 'whole', 'accept-encoding': 'whole',
       },
     },
-    steady: prompt, idle: prompt,
+    steady: prompt, idle: prompt, lasting: prompt,
     packed: { ...prompt, head: { ...HEAD, 'content-encoding': 'gzip' } },
     ...over,
   };
@@ -135,6 +135,22 @@ describe('silence', () => {
       'allow 60 s of silence');
   });
 
+  it('is not blamed where streams with events are cut at the same time', () => {
+    const cut = { ...prompt, end: 'cut', endedMs: 2_000, samples: prompt.samples.slice(0, 8) };
+    const lasting = cut as Streamed;
+    const idle: Streamed = { ...lasting, samples: prompt.samples.slice(0, 1), endedMs: 2_300 };
+    for (const over of [{ lasting, idle }, { lasting, packed: lasting }]) {
+      const { verdict, finding, changes } = checkOf('silence', over);
+      assert.equal(verdict, 'problem');
+      assert.equal(finding, 'responses are cut after 2.0 s, whatever comes in them');
+      const advice = changes.map(({ change }) => change).join();
+      assert.match(advice, /no limit on the whole time of a response/);
+      assert.ok(!advice.includes('--ping-interval'));
+    }
+    assert.match(checkOf('silence', { idle }).finding, /cut after 2\.3 s of 15\.0 s without/);
+    assert.equal(checkOf('silence', { lasting }).verdict, 'ok', 'one cut may be an accident');
+  });
+
   it('that ends in nothing at all is a problem as well', () => {
     const idle = { ...prompt, samples: [], end: 'stalled', endedMs: 30_000 } as const;
     assert.match(checkOf('silence', { idle }).finding, /nothing comes any more/);
@@ -201,7 +217,8 @@ it('for each fault there is a line for each proxy', () => {
   const faults: Fault[] = [
     { kind: 'buffers' }, { kind: 'compresses' }, { kind: 'oldHttp' }, { kind: 'query' },
     { kind: 'cuts', idleSeconds: 60, pingMs: 1000 },
-    { kind: 'requestHeader', name: 'x-api-key' }, { kind: 'responseHeader', name: 'cache-control' },
+    { kind: 'ends' }, { kind: 'requestHeader', name: 'x-api-key' },
+    { kind: 'responseHeader', name: 'cache-control' },
   ];
   for (const fault of faults) {
     const changes = adviseOn(fault, []);

@@ -9,6 +9,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, it } from 'node:test';
+import { systemClock } from '../../src/core/clock.ts';
 import { createGateway } from '../../src/index.ts';
 import { MAX_PROBES } from '../../src/doctor/probes.ts';
 import type { Facts } from '../../src/doctor/probes.ts';
@@ -213,6 +214,27 @@ describe('runcast doctor', () => {
     assert.deepEqual([code, kind, all], [1, 'report', 'problem'], stdout);
     assert.deepEqual(checks.slice(0, 4).map(({ verdict }) => verdict),
       ['problem', 'problem', 'ok', 'problem']);
+  });
+
+  it('tells a limit on all of a response from one on silence', async (t) => {
+    const gateway = await gatewayFor(t, startGateway);
+    const server = createServer((request, response) => {
+      void fetch(new URL(request.url ?? '', gateway.origin)).then(async ({ headers, body }) => {
+        response.writeHead(200, { 'content-type': headers.get('content-type') ?? '' });
+        systemClock.setTimeout(() => response.destroy(), 4000);
+        for await (const part of body ?? []) response.write(part);
+        response.end();
+      }).catch(() => response.destroy());
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => {
+      server.close();
+      server.closeAllConnections();
+    });
+    const { port } = server.address() as AddressInfo;
+    const { code, stdout } = await doctor(`http://127.0.0.1:${port}`, '--idle', '6s');
+    assert.equal(code, 1);
+    assert.match(stdout, /^problem {2}silence +responses are cut after [34]\.\d s, whatever/m);
   });
 
   it('has codes for what is not there and for what it cannot understand', async (t) => {
