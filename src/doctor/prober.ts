@@ -154,11 +154,12 @@ function factsIn(text: string): Facts | undefined {
 }
 
 function isFacts(body: unknown): body is Facts {
-  const { httpVersion, requestHeaders, proxyHeaders, pingIntervalMs } =
+  const { httpVersion, requestHeaders, responseHeaders = [], proxyHeaders, pingIntervalMs } =
     (body ?? {}) as Partial<Facts>;
   return typeof httpVersion === 'string' && typeof requestHeaders === 'object'
     && requestHeaders !== null && Object.values(requestHeaders).every((how) => isText(how))
-    && Array.isArray(proxyHeaders) && Number.isFinite(pingIntervalMs);
+    && Array.isArray(responseHeaders) && Array.isArray(proxyHeaders)
+    && Number.isFinite(pingIntervalMs);
 }
 
 const isText = (value: unknown): boolean => typeof value === 'string';

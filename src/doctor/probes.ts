@@ -13,6 +13,11 @@ export const MIN_GAP_MS = 50;
 /** Streams of the doctor at once, in each process; more are refused with a 503. */
 export const MAX_PROBES = 16;
 
+/** What the answer with the facts carries for no other reason than to be looked for. */
+export function sampleHeaders(nonce: string): Record<string, string> {
+  return { 'etag': `"${nonce}"`, 'retry-after': '1', 'x-runcast-refused': '200 PROBE' };
+}
+
 /** What a client makes up for one examination: whether it comes back tells what was changed. */
 export const NONCE = /^[a-z0-9]{8,64}$/;
 /** Every answer to a probe carries the nonce in this header. */
@@ -42,6 +47,8 @@ export interface Facts {
   /** Of the last hop. */
   readonly httpVersion: string;
   readonly requestHeaders: Readonly<Record<WatchedHeader, Arrival>>;
+  /** Names of what {@link sampleHeaders} are with this answer. Older gateways have none. */
+  readonly responseHeaders?: readonly string[];
   /** Names only, of {@link PROXY_HEADERS}. */
   readonly proxyHeaders: readonly string[];
   /** The longest silence there is in a stream. */

@@ -2,7 +2,7 @@
 
 import { ANY_PROXY, adviseOn, guessProxies } from './advice.ts';
 import type { Change, Fault, Proxy } from './advice.ts';
-import { NONCE_HEADER, WATCHED_HEADERS } from './probes.ts';
+import { NONCE_HEADER, WATCHED_HEADERS, sampleHeaders } from './probes.ts';
 import type { Examination, Sample, StreamOutcome } from './prober.ts';
 
 /** One thing that was looked at. */
@@ -74,24 +74,32 @@ function onRequest({ facts, nonce }: Examined, proxies: readonly Proxy[]): Check
     return problem(name, finding, faults, proxies);
   }
   const isPlain = facts.requestHeaders['accept-encoding'] !== 'whole';
-  const rest = isPlain ? '; accept-encoding does not: streams are not compressed' : '';
+  const rest = isPlain ? '; accept-encoding does not: runcast compresses nothing' : '';
   return ok(name, `keys, Last-Event-ID and Accept arrive as they were sent${rest}`);
 }
 
-function onResponse({ steady, nonce }: Examined, proxies: readonly Proxy[]): Check {
+function onResponse(examination: Examined, proxies: readonly Proxy[]): Check {
+  const { steady, nonce, facts, head: factsHead } = examination;
   const name = 'response headers';
   if (steady.kind === 'refused') return unknown(name, steady.reason);
   const { head } = steady;
   if (Object.keys(head).length === 0) return unknown(name, `no head came: it was ${steady.end}`);
   const kept: readonly (readonly [header: string, isKept: boolean])[] = [
     ['content-type', /^text\/event-stream\b/i.test(head['content-type'] ?? '')],
-    // nginx takes x-accel-buffering for itself, as it should.
+    // nginx takes x-accel-buffering for itself, as it should, and so that is not looked for.
     ['cache-control', /no-store.*no-transform|no-transform.*no-store/i
       .test(head['cache-control'] ?? '')],
+    ['x-request-id', head['x-request-id'] !== undefined],
     [NONCE_HEADER, head[NONCE_HEADER] === nonce],
+    ...Object.entries(sampleHeaders(nonce))
+      .filter(([header]) => facts.responseHeaders?.includes(header))
+      // Who compresses weakens a tag, which is as good.
+      .map(([header, sent]) => [header, factsHead[header]?.replace(/^W\//, '') === sent] as const),
   ];
   const harmed = kept.filter(([, isKept]) => !isKept).map(([header]) => header);
-  if (harmed.length === 0) return ok(name, 'they come back as they were sent');
+  if (harmed.length === 0) {
+    return ok(name, `${kept.map(([header]) => header).join(', ')} come back as they were sent`);
+  }
   const faults = harmed.map((header) => ({ kind: 'responseHeader', name: header }) as const);
   return problem(name, `changed or missing on return: ${harmed.join(', ')}`, faults, proxies);
 }
@@ -101,7 +109,7 @@ function onHttp({ facts }: Examined, proxies: readonly Proxy[]): Check {
   const finding = `the last hop speaks HTTP/${facts.httpVersion}`;
   if (facts.httpVersion !== '1.0') return ok(name, finding);
   const changes = adviseOn({ kind: 'oldHttp' }, proxies);
-  return { ...ok(name, `${finding}: it works, but nothing is compressed`), changes };
+  return { ...ok(name, `${finding}: it works, but runcast compresses nothing`), changes };
 }
 
 function onPace({ steady, gapMs }: Examined, proxies: readonly Proxy[]): Check {
@@ -119,7 +127,9 @@ function onPacked({ packed, steady, gapMs, facts }: Examined, proxies: readonly 
   if (!facts.compress) return ok(name, 'off at runcast');
   if (packed.kind === 'refused') return unknown(name, packed.reason);
   const isPacked = packed.head['content-encoding'] !== undefined;
-  const by = isPacked ? '; compressed' : '; not compressed';
+  const isAsked = facts.requestHeaders['accept-encoding'] === 'whole'
+    && facts.httpVersion !== '1.0';
+  const by = !isPacked ? '; not compressed' : isAsked ? '; compressed' : '; compressed on the way';
   if (steady.kind === 'streamed' && isHeldBack(steady, gapMs) && isHeldBack(packed, gapMs)) {
     return unknown(name, 'held back, as streams are that are not compressed');
   }

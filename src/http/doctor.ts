@@ -12,6 +12,7 @@ import type { Refusal } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
 import {
   MAX_PROBES, NONCE_HEADER, PROXY_HEADERS, WATCHED_HEADERS, probeHeaders,
+  sampleHeaders,
 } from '../doctor/probes.ts';
 import type { Arrival, Facts, WatchedHeader } from '../doctor/probes.ts';
 import { DOCTOR_CSP, DOCTOR_HTML, DOCTOR_MODULES } from './doctor-page.ts';
@@ -74,16 +75,18 @@ export class Doctor {
   #tellFacts(exchange: Exchange, nonce: string | null): void {
     const { request } = exchange;
     const { pingIntervalMs, compress } = this.#options;
+    const samples = nonce === null ? {} : sampleHeaders(nonce);
     const facts: Facts = {
       nonce,
       httpVersion: request.httpVersion,
       requestHeaders: arrivalsIn(request, nonce),
+      responseHeaders: Object.keys(samples),
       proxyHeaders: PROXY_HEADERS.filter((name) => name in request.headers),
       pingIntervalMs,
       compress,
     };
     exchange.json(200, JSON.stringify(facts), {
-      'vary': 'accept', ...nonce === null ? {} : { [NONCE_HEADER]: nonce },
+      'vary': 'accept', ...samples, ...nonce === null ? {} : { [NONCE_HEADER]: nonce },
     });
   }
 

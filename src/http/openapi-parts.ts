@@ -54,6 +54,7 @@ const SCHEMAS: Part = {
     nonce: { type: ['string', 'null'] },
     httpVersion: text,
     requestHeaders: { type: 'object', additionalProperties: { enum: ARRIVALS } },
+    responseHeaders: { type: 'array', items: text },
     proxyHeaders: { type: 'array', items: text },
     pingIntervalMs: count,
     compress: flag,

@@ -138,6 +138,9 @@ function page(operationId: string, summary: string, type: string, ...headers: st
   return { get: { operationId, summary, ...OPEN, responses: { 200: answer, ...errors(404) } } };
 }
 
+/** Of the doctor: there to be looked for. */
+const SAMPLES = ['etag', 'retry-after', 'x-runcast-refused'];
+
 const DOCTOR: Part = {
   get: {
     operationId: 'doctor', summary: 'What is on the way here: a page, or facts', ...OPEN,
@@ -146,7 +149,7 @@ const DOCTOR: Part = {
       200: {
         description: 'A page for who asks for HTML, facts for others',
         headers: headersOf(
-          'vary', 'x-runcast-doctor', 'content-security-policy', 'referrer-policy',
+          'vary', 'x-runcast-doctor', ...SAMPLES, 'content-security-policy', 'referrer-policy',
         ),
         content: {
           'application/json': { schema: ref('schemas', 'Facts') },
@@ -163,7 +166,8 @@ const FACTS: Part = {
     operationId: 'doctorFacts', summary: 'Which headers arrived, and how', ...OPEN,
     parameters: [ref('parameters', 'nonce')],
     responses: {
-      200: json('Never what is in them', 'Facts', 'vary', 'x-runcast-doctor'), ...errors(),
+      200: json('Never what is in them', 'Facts', 'vary', 'x-runcast-doctor', ...SAMPLES),
+      ...errors(),
     },
   },
 };

@@ -18,8 +18,10 @@ type Streamed = Extract<StreamOutcome, { kind: 'streamed' }>;
 const NONCE = 'abcdef0123456789';
 const HEAD = {
   'content-type': 'text/event-stream', 'cache-control': 'no-store, no-transform',
-  'x-runcast-doctor': NONCE,
+  'x-runcast-doctor': NONCE, 'x-request-id': 'a',
 };
+/** With the facts. */
+const SAMPLES = { 'etag': `"${NONCE}"`, 'retry-after': '1', 'x-runcast-refused': '200 PROBE' };
 
 /** Sent every 250 ms for 3 s; `lateMs` says how late each is. */
 function streamed(lateMs: (sentMs: number) => number, over: Partial<Streamed> = {}): Streamed {
@@ -35,13 +37,14 @@ const held = streamed((sentMs) => 3000 - sentMs);
 
 function examined(over: Partial<Examined> = {}): Examined {
   return {
-    kind: 'examined', nonce: NONCE, head: {}, gapMs: 250, idleMs: 15_000,
+    kind: 'examined', nonce: NONCE, head: SAMPLES, gapMs: 250, idleMs: 15_000,
     facts: {
       nonce: NONCE, httpVersion: '1.1', proxyHeaders: [], pingIntervalMs: 15_000, compress: true,
       requestHeaders: {
         'x-api-key': 'whole', 'authorization': 'whole', 'last-event-id': 'whole',
         'accept': 'whole', 'accept-encoding': 'whole',
       },
+      responseHeaders: Object.keys(SAMPLES),
     },
     steady: prompt, idle: prompt, lasting: prompt,
     packed: { ...prompt, head: { ...HEAD, 'content-encoding': 'gzip' } },
@@ -194,6 +197,38 @@ describe('heads', () => {
       assert.equal(check.verdict, 'problem', name);
       assert.match(check.finding, new RegExp(name));
     }
+  });
+
+  it('that lost what clients depend on are problems, one by one', () => {
+    for (const name of ['x-request-id', 'etag', 'retry-after', 'x-runcast-refused']) {
+      const { 'x-request-id': _, ...rest } = HEAD;
+      const steady = name === 'x-request-id' ? { ...prompt, head: rest } : prompt;
+      const head = Object.fromEntries(Object.entries(SAMPLES).filter(([each]) => each !== name));
+      const check = checkOf('response headers', { steady, head });
+      assert.equal(check.finding, `changed or missing on return: ${name}`);
+      assert.ok(check.changes.some(({ change }) => change.includes(name)));
+    }
+    const head = { ...SAMPLES, etag: `W/"${NONCE}"` };
+    assert.equal(checkOf('response headers', { head }).verdict, 'ok', 'a weak tag is as good');
+  });
+
+  it('that are well are named, those only that were looked at', () => {
+    assert.equal(checkOf('response headers', {}).finding, 'content-type, cache-control, '
+      + 'x-request-id, x-runcast-doctor, etag, retry-after, x-runcast-refused come back as they'
+      + ' were sent');
+    const { responseHeaders: _, ...older } = examined().facts;
+    assert.equal(checkOf('response headers', { facts: older, head: {} }).finding, 'content-type, '
+      + 'cache-control, x-request-id, x-runcast-doctor come back as they were sent');
+  });
+
+  it('do not say that nothing is compressed where a proxy compresses', () => {
+    const requestHeaders = { ...examined().facts.requestHeaders, 'accept-encoding': 'missing' };
+    const packed = { ...prompt, head: { ...HEAD, 'content-encoding': 'gzip' } };
+    const over = { ...facts({ requestHeaders } as object), steady: packed, packed };
+    assert.match(checkOf('request headers', over).finding, /not: runcast compresses nothing$/);
+    assert.match(checkOf('compression', over).finding, /; compressed on the way$/);
+    const { finding } = checkOf('protocol', { ...over, ...facts({ httpVersion: '1.0' }) });
+    assert.match(finding, /it works, but runcast compresses nothing$/);
   });
 
   it('tell who is on the way', () => {

@@ -59,6 +59,8 @@ function doctorTests(start: StartGateway): void {
     assert.deepEqual(facts.proxyHeaders, ['x-forwarded-for']);
     assert.deepEqual([facts.nonce, facts.httpVersion, facts.pingIntervalMs], [NONCE, '1.1', 250]);
     assert.equal(headers['x-runcast-doctor'], NONCE);
+    assert.deepEqual(facts.responseHeaders?.map((name) => headers[name]),
+      [`"${NONCE}"`, '1', '200 PROBE'], 'what clients of runs depend on, to be looked for');
     assert.ok(!`${body}${JSON.stringify(headers)}`.includes(hush));
     assert.deepEqual(gateway().upstream.requests, [], 'upstream hears nothing of it');
   });
