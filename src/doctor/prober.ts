@@ -24,6 +24,8 @@ export type StreamOutcome =
     readonly samples: readonly Sample[];
     /** `whole`: the last event came; `cut`: it ended before; `stalled`: nothing, and no end. */
     readonly end: 'whole' | 'cut' | 'stalled';
+    /** When the head came. 0: none did. Browsers tell of it together with the first event. */
+    readonly headMs: number;
     /** When it ended. */
     readonly endedMs: number;
   }
@@ -171,10 +173,12 @@ async function stream(
   const startedMs = clock.now();
   const samples: Sample[] = [];
   let head: Record<string, string> = {};
+  let headMs = 0;
   const over = (end: 'whole' | 'cut' | 'stalled'): StreamOutcome =>
-    ({ kind: 'streamed', head, samples, end, endedMs: clock.now() - startedMs });
+    ({ kind: 'streamed', head, samples, end, headMs, endedMs: clock.now() - startedMs });
   try {
     const response = await fetch(url, initOf(nonce, limit.signal));
+    headMs = clock.now() - startedMs;
     head = headOf(response);
     const refused = head['x-runcast-refused'] ?? (response.status === 200 ? '' : response.status);
     if (refused !== '' || response.body === null) {

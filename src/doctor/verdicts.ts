@@ -33,6 +33,8 @@ type Streamed = Extract<StreamOutcome, { kind: 'streamed' }>;
 
 /** Lateness, in gaps, that a line or a busy machine may well have. */
 const USUAL_GAPS = 4;
+/** From the head to the first event, which is sent at once. */
+const USUAL_DELAY_MS = 500;
 /** Between the cuts of two streams that have the same reason. */
 const SAME_CUT_MS = 500;
 /** What a setting should have to spare over the silence that was cut. */
@@ -155,7 +157,17 @@ function onLag(
     return unknown(name, `the stream was ${end} after ${seconds(outcome.endedMs)}`);
   }
   if (lagMs > gapMs * USUAL_GAPS) return unknown(name, `${late}: a slow line, or a small buffer`);
+  const delayMs = delayOf(outcome);
+  if (delayMs > USUAL_DELAY_MS) {
+    const finding = `every event comes ${seconds(delayMs)} late, behind a head that does not`;
+    return problem(name, finding + addition, faults, proxies);
+  }
   return ok(name, `each event comes by itself, at most ${seconds(lagMs)} late${addition}`);
+}
+
+/** What all events are late by: the promptest of them, behind the head. */
+function delayOf({ samples, headMs }: Streamed): number {
+  return Math.min(...samples.map(({ sentMs, arrivedMs }) => arrivedMs - sentMs)) - headMs;
 }
 
 /** A stall delays a few events; what is held back is late by much of the stream's length. */

@@ -10,6 +10,7 @@ import type { TestContext } from 'node:test';
 
 import { systemClock } from '../../src/core/clock.ts';
 import { examine } from '../../src/doctor/prober.ts';
+import type { Examination } from '../../src/doctor/prober.ts';
 import type { Facts } from '../../src/doctor/probes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { until, within } from '../support/wait.ts';
@@ -47,6 +48,12 @@ function probed(t: TestContext, onProbe: RequestListener): Promise<URL> {
   });
 }
 
+async function examined(base: URL): Promise<Extract<Examination, { kind: 'examined' }>> {
+  const options = { clock: systemClock, idleMs: 50, steadyMs: 50 };
+  const seen = await within(20_000, 'the examination', examine(base, options));
+  return seen.kind === 'examined' ? seen : assert.fail(seen.reason);
+}
+
 it('a refusal is known for one without its header too: as a status, or as one ping', async (t) => {
   for (const [status, body, reason] of [
     [503, '{}', 'the probe was answered with 503'],
@@ -55,14 +62,26 @@ it('a refusal is known for one without its header too: as a status, or as one pi
     const base = await probed(t, (_request, response) => {
       response.writeHead(status, { 'content-type': 'text/event-stream' }).end(body);
     });
-    const seen = await within(20_000, 'the examination',
-      examine(base, { clock: systemClock, idleMs: 50, steadyMs: 50 }));
-    if (seen.kind !== 'examined') return assert.fail(seen.reason);
+    const seen = await examined(base);
     for (const outcome of [seen.steady, seen.packed, seen.idle]) {
       if (outcome.kind !== 'refused') return assert.fail(JSON.stringify(outcome));
       assert.match(outcome.reason, new RegExp(reason));
     }
   }
+  return undefined;
+});
+
+it('the head is timed by itself: what comes late behind it is late', async (t) => {
+  const base = await probed(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+    const timer = systemClock.setTimeout(() =>
+      response.end('event: done\ndata: {"sentMs":0}\n\n'), 200);
+    response.on('close', () => systemClock.clearTimeout(timer));
+  });
+  const { steady } = await examined(base);
+  if (steady.kind !== 'streamed') return assert.fail(steady.reason);
+  const [first] = steady.samples;
+  assert.ok((first?.arrivedMs ?? 0) - steady.headMs >= 100, JSON.stringify(steady));
   return undefined;
 });
 

@@ -28,7 +28,8 @@ function streamed(lateMs: (sentMs: number) => number, over: Partial<Streamed> = 
   const samples = Array.from({ length: 13 }, (_, i) => {
     return { sentMs: i * 250, arrivedMs: 40 + i * 250 + lateMs(i * 250) };
   });
-  return { kind: 'streamed', head: HEAD, samples, end: 'whole', endedMs: 3100, ...over };
+  const seen = { kind: 'streamed', head: HEAD, samples, end: 'whole' } as const;
+  return { ...seen, headMs: 40, endedMs: 3100, ...over };
 }
 
 const prompt = streamed(() => 0);
@@ -92,7 +93,8 @@ describe('buffering', () => {
   it('is not what a stall is, nor a machine that is late for all', () => {
     const stall = streamed((sentMs) => Math.max(0, Math.min(1300, 2300 - sentMs - 1000)));
     assert.equal(checkOf('buffering', { steady: stall }).verdict, 'unknown');
-    assert.equal(checkOf('buffering', { steady: streamed(() => 9000) }).verdict, 'ok');
+    assert.equal(checkOf('buffering', { steady: streamed(() => 9000, { headMs: 9000 }) })
+      .verdict, 'ok');
     assert.equal(checkOf('buffering', { steady: streamed((ms) => (ms * 7) % 900) }).verdict, 'ok');
   });
 
@@ -107,6 +109,16 @@ describe('buffering', () => {
     assert.equal(checkOf('compression', { packed: held }).verdict, 'problem');
     assert.notDeepEqual(checkOf('compression', { packed: held }).changes, []);
     assert.equal(checkOf('compression', { packed: held, steady: held }).verdict, 'unknown');
+  });
+
+  it('is seen where each event is late by the same time, behind a head that is not', () => {
+    const late = streamed(() => 1000);
+    const { verdict, finding, changes } = checkOf('buffering', { steady: late });
+    assert.equal(verdict, 'problem');
+    assert.match(finding, /^every event comes 1\.0 s late, behind a head that does not$/);
+    assert.ok(changes.length > 0);
+    assert.equal(checkOf('compression', { packed: late }).verdict, 'problem');
+    assert.equal(checkOf('buffering', { steady: streamed(() => 400) }).verdict, 'ok');
   });
 
   it('by a proxy that compresses has a line for that as well', () => {
