@@ -67,6 +67,8 @@ const PATIENCE_MS = 15_000;
 const MAX_EVENT_BYTES = 4096;
 /** Facts are much smaller; what is larger is a stranger's. */
 const MAX_FACTS_CHARS = 65_536;
+/** The longest probe with the shortest pause has fewer. */
+const MAX_SAMPLES = 5000;
 /** Why nothing is known of such a stream. */
 const NO_PROBE = 'the probe was answered with events of another stream, as one that is refused is';
 /** Of what a stranger says. */
@@ -192,7 +194,8 @@ async function stream(
       for (const event of parser.push(part.value as Uint8Array)) {
         const sentMs = sentMsOf(event);
         // A refusal too, whose header was lost on the way: one ping, and nothing else.
-        if (sentMs === undefined) return { kind: 'refused', reason: NO_PROBE };
+        const isProbe = sentMs !== undefined && samples.length < MAX_SAMPLES;
+        if (!isProbe) return { kind: 'refused', reason: NO_PROBE };
         samples.push({ sentMs, arrivedMs });
         if (event.type === 'done') return over('whole');
       }

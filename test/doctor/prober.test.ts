@@ -11,6 +11,7 @@ import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/core/clock.ts';
 import { examine } from '../../src/doctor/prober.ts';
 import type { Examination } from '../../src/doctor/prober.ts';
+import { judge } from '../../src/doctor/verdicts.ts';
 import type { Facts } from '../../src/doctor/probes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { until, within } from '../support/wait.ts';
@@ -83,6 +84,16 @@ it('the head is timed by itself: what comes late behind it is late', async (t) =
   const [first] = steady.samples;
   assert.ok((first?.arrivedMs ?? 0) - steady.headMs >= 100, JSON.stringify(steady));
   return undefined;
+});
+
+it('no more events are kept than a probe can have', async (t) => {
+  const many = 'event: tick\ndata: {"sentMs":0}\n\n'.repeat(200_000);
+  const base = await probed(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).end(many);
+  });
+  const seen = await examined(base);
+  assert.equal(seen.steady.kind, 'refused');
+  assert.equal(judge(seen).kind, 'report');
 });
 
 describe('a stranger', () => {
