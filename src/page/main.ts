@@ -7,6 +7,7 @@ import type { RunEvent } from '../client/events.ts';
 import { textOf } from '../client/plain-value.ts';
 import { systemClock } from '../core/clock.ts';
 import { MAX_RUNS, RUN_ID } from '../core/run-id.ts';
+import { hashOf, runsIn } from './address.ts';
 import { Card } from './card.ts';
 import { lineOf, showLine } from './connection-line.ts';
 import { byId, el, setText } from './dom.ts';
@@ -19,9 +20,8 @@ import { takeTurns } from './tabs.ts';
 
 const TICK_MS = 1_000;
 
+const FULL = `No more than ${MAX_RUNS} runs fit on a page`;
 const BASE = new URL('.', location.href);
-/** What the page was asked for, before it writes that itself. */
-const asked = new URLSearchParams(location.hash.slice(1)).getAll('run');
 const demoKey = document.querySelector('meta[name=demo-key]')?.getAttribute('content') ?? '';
 const form = byId('follow', HTMLFormElement);
 const runInput = byId('run', HTMLInputElement);
@@ -36,6 +36,8 @@ const cards = new Map<string, Card>();
 /** What each card is followed with. */
 const keys = new Map<string, string>();
 const feeds = new Map<string, Feed>();
+/** Named by the address, and not followed yet for want of a key. */
+let pending: readonly string[] = [];
 let reconnects = 0;
 let isResting = false;
 
@@ -117,7 +119,7 @@ function follow(runId: string, apiKey: string): void {
     return;
   }
   drop(runId);
-  if (cards.size >= MAX_RUNS) return say(`No more than ${MAX_RUNS} runs fit on a page`);
+  if (cards.size >= MAX_RUNS) return say(FULL);
   const card = new Card(runId, () => {
     drop(runId);
     onChanged();
@@ -131,11 +133,33 @@ function follow(runId: string, apiKey: string): void {
   return undefined;
 }
 
+/** The first one is to stand first. */
+function followAll(runIds: readonly string[], apiKey: string): void {
+  const room = runIds.slice(0, MAX_RUNS - cards.size);
+  for (const runId of room.toReversed()) follow(runId, apiKey);
+  if (room.length < runIds.length) say(FULL);
+}
+
 function onChanged(): void {
   empty.hidden = cards.size > 0;
   showConnection();
-  const query = new URLSearchParams([...cards.keys()].map((runId) => ['run', runId]));
-  history.replaceState(null, '', cards.size > 0 ? `#${query}` : BASE.href);
+  // As they stand on the page: loaded again, it looks as before.
+  const runIds = [...pending, ...[...cards.keys()].toReversed()];
+  history.replaceState(null, '', runIds.length > 0 ? hashOf(runIds) : BASE.href);
+}
+
+/** Whoever changes the address of an open page adds runs to it. */
+function onAddress(): void {
+  const named = runsIn(location.hash).filter((each) => !cards.has(each) && !pending.includes(each));
+  const apiKey = keyInput.value.trim();
+  if (apiKey !== '') {
+    followAll(named, apiKey);
+  } else if (named.length > 0) {
+    pending = [...pending, ...named].slice(0, MAX_RUNS);
+    runInput.value ||= pending[0] ?? '';
+    say(`Enter a key that may see ${pending.join(', ')}`);
+  }
+  onChanged();
 }
 
 form.addEventListener('submit', (event) => {
@@ -144,7 +168,11 @@ form.addEventListener('submit', (event) => {
   const isGood = RUN_ID.test(runId);
   runInput.setCustomValidity(isGood ? '' : 'Letters, digits, - and _, up to 128 of them');
   if (!isGood) return runInput.reportValidity();
-  return follow(runId, keyInput.value.trim());
+  const apiKey = keyInput.value.trim();
+  const others = pending.filter((each) => each !== runId);
+  pending = [];
+  followAll(others, apiKey);
+  return follow(runId, apiKey);
 });
 runInput.addEventListener('input', () => runInput.setCustomValidity(''));
 
@@ -161,17 +189,14 @@ function tick(): void {
   systemClock.setTimeout(tick, TICK_MS);
 }
 
-keyInput.value = demoKey;
-onChanged();
 tick();
 takeTurns((isToRest) => {
   isResting = isToRest;
   for (const feed of feeds.values()) feed.rest(isResting);
 });
-for (const runId of asked.filter((each) => RUN_ID.test(each)).slice(0, MAX_RUNS).reverse()) {
-  if (demoKey !== '') follow(runId, demoKey);
-  else runInput.value = runId;
-}
+keyInput.value = demoKey;
+onAddress();
+addEventListener('hashchange', onAddress);
 void tellSavings(BASE, ({ polls, separate }) => {
   const saved = byId('saved', HTMLElement);
   saved.replaceChildren(el('b', '', String(polls)), ' upstream requests, ',

@@ -12,8 +12,11 @@ import type { TestContext } from 'node:test';
 
 import { noBrowser, startBrowser } from '../../support/browser.ts';
 import type { Browser } from '../../support/browser.ts';
-import { startCli } from '../../support/cli.ts';
 import type { Cli } from '../../support/cli.ts';
+import {
+  follow as followIn, look as lookAt, servePage, untilLook as untilLookAt,
+} from '../../support/live-page.ts';
+import type { Look } from '../../support/live-page.ts';
 import { installed } from '../../support/packages.ts';
 import { refused, startUpstream, state } from '../../support/upstream.ts';
 import type { Upstream } from '../../support/upstream.ts';
@@ -22,33 +25,6 @@ import { until } from '../../support/wait.ts';
 const MS = 60_000;
 const TAB = '\uE004';
 const ENTER = '\uE007';
-
-/** What a test looks at; each is undefined or empty where it is not there. */
-const LOOK = `return {
-  connection: document.getElementById('connection').textContent,
-  said: document.getElementById('said').textContent,
-  cards: [...document.querySelectorAll('.card')].map((card) => ({
-    runId: card.querySelector('h3').textContent, tone: card.dataset.tone,
-    status: card.querySelector('.status').textContent,
-    percent: card.querySelector('.bar').getAttribute('aria-valuenow'),
-    error: card.querySelector('p.error').textContent,
-    states: [...card.querySelectorAll('.node .state')].map((each) => each.textContent),
-    images: card.querySelectorAll('img').length,
-  })),
-  events: [...document.querySelectorAll('#log tr')].map((row) =>
-    [...row.children].slice(1, 4).map((cell) => cell.textContent).join(' ')).reverse(),
-};`;
-
-interface Look {
-  readonly connection: string;
-  readonly said: string;
-  readonly cards: readonly {
-    readonly runId: string; readonly tone: string; readonly status: string;
-    readonly percent: string | null; readonly error: string; readonly states: readonly string[];
-    readonly images: number;
-  }[];
-  readonly events: readonly string[];
-}
 
 const output = (label: string, over: object = {}): object =>
   ({ id: label, label, type: 'pending', value: null, status: 'pending', error: null, ...over });
@@ -64,36 +40,15 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     await Promise.all([browser?.quit(), upstream?.close()]);
   });
 
-  /** The program, and where its page is. */
-  async function serve(t: TestContext, ...flags: string[]): Promise<{ cli: Cli; url: string }> {
-    const cli = startCli([
-      'serve', '--port', '0', '--poll-interval', '100ms', '--drain-timeout', '1s', ...flags,
-    ]);
-    t.after(() => cli.stop(8_000));
-    const [, url = ''] = await cli.stdoutLine(/ is at (http:\S+\/) /, 20_000);
-    return { cli, url };
-  }
+  const serve = servePage;
 
   const page = (t: TestContext, ...flags: string[]): Promise<{ cli: Cli; url: string }> =>
     serve(t, '--upstream', upstream.origin, '--page', 'on', ...flags);
 
-  const look = (): Promise<Look> => browser.evaluate<Look>(LOOK);
-
-  async function untilLook(what: string, isSo: (seen: Look) => boolean): Promise<Look> {
-    let seen = await look();
-    await until(what, async () => isSo(seen = await look()), MS).catch((error: unknown) => {
-      throw new Error(`${String(error)}: ${JSON.stringify(seen)}`);
-    });
-    return seen;
-  }
-
-  /** As a user does: into the fields, and Enter. */
-  async function follow(runId: string, key = 'lma_a'): Promise<void> {
-    await browser.evaluate(`const [run, key] = ['run', 'key'].map((id) =>
-      document.getElementById(id));
-      [run.value, key.value] = arguments; document.getElementById('follow').requestSubmit();`,
-    runId, key);
-  }
+  const look = (): Promise<Look> => lookAt(browser);
+  const untilLook = (what: string, isSo: (seen: Look) => boolean): Promise<Look> =>
+    untilLookAt(browser, what, isSo);
+  const follow = (runId: string, key?: string): Promise<void> => followIn(browser, runId, key);
 
   it('shows a demo run from its start to its end, and one that fails', async (t) => {
     const { url } = await serve(t);
