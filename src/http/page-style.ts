@@ -117,7 +117,6 @@ p.error { color: var(--bad); padding: .55rem .8rem 0; overflow-wrap: anywhere; }
 .value p.error { padding: .1rem 0 0; }
 .text { color: var(--dim); font-size: .86rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 summary { cursor: pointer; }
-details[open] summary { display: none; }
 
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 9px;
   background: var(--card); max-height: 24rem; overflow-y: auto; margin-bottom: 2rem; }

@@ -5,10 +5,8 @@ import type { LostEvent, RunOutput, RunState } from '../client/events.ts';
 import { elapsed, percentOf } from '../client/measures.ts';
 import { textOf } from '../client/plain-value.ts';
 import { attributes, el, setAttribute, setText } from './dom.ts';
+import { folded } from './folded.ts';
 import { nameOf, shownUrl } from './format.ts';
-
-/** Longer texts are folded. */
-const FOLDED_CHARS = 220;
 
 /** How a run stands, as far as the page has words and colours for it. */
 type Tone = 'waiting' | 'running' | 'done' | 'failed' | 'lost';
@@ -155,15 +153,7 @@ function valueOf({ type, value, error }: RunOutput, name: string): Node[] {
       'src': url, 'controls': '', 'muted': '', 'preload': 'metadata', 'aria-label': name,
     })];
   }
-  return paragraphs(textOf(value));
-}
-
-/** Nothing for nothing; a long one is folded. */
-function paragraphs(text: string): Node[] {
-  if (text === '') return [];
-  if (text.length <= FOLDED_CHARS) return [el('p', 'text', text)];
-  const start = `${text.slice(0, FOLDED_CHARS)}…`;
-  return [el('details', 'text', el('summary', '', start), el('p', '', text))];
+  return folded(textOf(value));
 }
 
 function dateOf(value: unknown): number | undefined {

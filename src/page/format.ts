@@ -12,6 +12,13 @@ export function timeOfDay(date: Date): string {
   return `${h}:${m}:${s}.${Math.floor(date.getMilliseconds() / 100)}`;
 }
 
+/** So many characters of it at most, and then `…`. */
+export function clipped(text: string, chars: number): string {
+  if (text.length <= chars) return text;
+  // Half a character is none.
+  return `${text.slice(0, chars - 1).replace(/[\ud800-\udbff]$/, '')}…`;
+}
+
 /** What a node is called: by upstream, or else by its place. */
 export function nameOf({ label, id }: RunOutput, index: number): string {
   return textOf(label) || textOf(id) || `Output ${index + 1}`;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import type { RunState } from '../../src/client/events.ts';
-import { changeOf, shownUrl, timeOfDay } from '../../src/page/format.ts';
+import { changeOf, clipped, shownUrl, timeOfDay } from '../../src/page/format.ts';
 
 /** As it comes: any JSON may stand anywhere. */
 const state = (value: object): RunState => ({ ...value });
@@ -47,6 +47,12 @@ describe('a URL', () => {
       assert.equal(shownUrl(value), undefined, JSON.stringify(value));
     }
   });
+});
+
+it('a text is clipped between characters', () => {
+  assert.equal(clipped('abcd', 4), 'abcd');
+  assert.equal(clipped('abcde', 4), 'abc…');
+  assert.equal(clipped('ab\u{1f600}de', 4), 'ab…');
 });
 
 it('the time of day is told to the tenth of a second', () => {

@@ -1,0 +1,54 @@
+/** What upstream says, on the live page in Chromium: long texts, many nodes, text turned round. */
+
+import { after, before, describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+
+import { noBrowser, startBrowser } from '../../support/browser.ts';
+import type { Browser } from '../../support/browser.ts';
+import { PAGE_MS, follow, servePage, untilLook } from '../../support/live-page.ts';
+import { startUpstream, state } from '../../support/upstream.ts';
+import type { Upstream } from '../../support/upstream.ts';
+import { until } from '../../support/wait.ts';
+
+const ENTER = '\uE007';
+
+const output = (label: string, over: object = {}): object =>
+  ({ id: label, label, type: 'text', value: null, status: 'completed', error: null, ...over });
+
+describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 * PAGE_MS }, () => {
+  let browser: Browser;
+  let upstream: Upstream;
+
+  before(async () => {
+    [browser, upstream] = await Promise.all([startBrowser(), startUpstream()]);
+  });
+  after(async () => {
+    await Promise.all([browser?.quit(), upstream?.close()]);
+  });
+
+  /** The page, with a run that is over. */
+  async function show(t: TestContext, over: Record<string, unknown>, status = 'completed'): Promise<string> {
+    upstream.run('run', state(status, over));
+    const { url } = await servePage(t, '--upstream', upstream.origin, '--page', 'on');
+    await browser.open(url);
+    await follow(browser, 'run');
+    await untilLook(browser, 'the end', ({ cards }) => cards[0]?.tone === 'done'
+      || cards[0]?.tone === 'failed');
+    return url;
+  }
+
+  it('that is long is opened and closed by keyboard, and keeps the focus', async (t) => {
+    await show(t, { outputs: [output('a', { value: 'long '.repeat(100) })] });
+    // It says so a moment later.
+    const untilSeen = (wanted: string): Promise<void> => until(wanted, async () =>
+      await browser.evaluate(`const { open, firstChild } = document.querySelector('details');
+        const isShown = firstChild.getClientRects().length === 1;
+        return [open, firstChild.textContent.slice(0, 9),
+          isShown && document.activeElement === firstChild].join();`) === wanted, PAGE_MS);
+    await browser.evaluate('document.querySelector("summary").focus()');
+    await browser.press([ENTER]);
+    await untilSeen('true,Show less,true');
+    await browser.press([ENTER]);
+    await untilSeen('false,long long,true');
+  });
+});
