@@ -32,9 +32,10 @@ ${meta}<title>runcast</title>
 <label>Run id <input id="run" name="run" class="mono" required maxlength="128" spellcheck="false"
   autocapitalize="off" placeholder="demo-1"></label>
 <label>Key (stays in this page) <input id="key" name="key" class="mono" type="password"
-  autocomplete="off" placeholder="x-api-key"></label>
+  autocomplete="off" placeholder="x-api-key" aria-describedby="said"></label>
 <button class="${follow}">Follow</button>${demo}
 </form>
+<p id="said" role="status"></p>
 <noscript><p>This page takes JavaScript; <code>runcast watch</code> and <code>curl -N</code> do
 not.</p></noscript>
 <h2 id="runs">Runs</h2>
@@ -46,7 +47,6 @@ not.</p></noscript>
 <th scope="col">what changed</th><th scope="col">id</th></tr></thead>
 <tbody id="log"></tbody>
 </table></div>
-<p id="said" class="skip" role="status"></p>
 </main>
 </body>
 </html>

@@ -53,6 +53,9 @@ input, button {
   padding: .42rem .65rem; background: var(--card); min-width: 0;
 }
 input { width: 100%; color: var(--ink); font-size: .9rem; }
+input[aria-invalid=true] { border-color: var(--bad); }
+#said { color: var(--dim); min-height: 1.45em; margin-top: -.5rem; overflow-wrap: anywhere; }
+#said.bad { color: var(--bad); }
 button { cursor: pointer; white-space: nowrap; }
 button:hover { border-color: var(--accent); }
 button.main {

@@ -5,6 +5,8 @@ import type { RunOutput, RunState } from '../client/events.ts';
 import { percentOf } from '../client/measures.ts';
 import { textOf } from '../client/plain-value.ts';
 
+const MAX_LISTED = 4;
+
 /** The time of day, to the tenth of a second. */
 export function timeOfDay(date: Date): string {
   const [h, m, s] = [date.getHours(), date.getMinutes(), date.getSeconds()]
@@ -17,6 +19,12 @@ export function clipped(text: string, chars: number): string {
   if (text.length <= chars) return text;
   // Half a character is none.
   return `${text.slice(0, chars - 1).replace(/[\ud800-\udbff]$/, '')}…`;
+}
+
+/** The first few, and how many more there are. */
+export function listed(names: readonly string[]): string {
+  const more = names.length - MAX_LISTED;
+  return more <= 0 ? names.join(', ') : `${names.slice(0, MAX_LISTED).join(', ')} and ${more} more`;
 }
 
 /** What a node is called: by upstream, or else by its place. */

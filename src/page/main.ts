@@ -13,12 +13,13 @@ import { lineOf, showLine } from './connection-line.ts';
 import { byId, el, setText } from './dom.ts';
 import { Feed } from './feed.ts';
 import type { FeedListener } from './feed.ts';
-import { changeOf } from './format.ts';
+import { changeOf, clipped, listed } from './format.ts';
 import { Log } from './log.ts';
 import { tellSavings } from './savings.ts';
 import { takeTurns } from './tabs.ts';
 
 const TICK_MS = 1_000;
+const MAX_SAID_CHARS = 300;
 
 const FULL = `No more than ${MAX_RUNS} runs fit on a page`;
 const BASE = new URL('.', location.href);
@@ -46,9 +47,10 @@ function showConnection(): void {
   showLine(connection, lineOf(states, cards.size, reconnects, Date.now()));
 }
 
-/** Read out by screen readers: ends, not every step. */
-function say(text: string): void {
-  setText(said, text);
+/** Under the form, and read out by screen readers: ends and errors, not every step. */
+function say(text: string, isBad = false): void {
+  setText(said, clipped(text, MAX_SAID_CHARS));
+  said.classList.toggle('bad', isBad);
 }
 
 function onEvent(event: RunEvent): void {
@@ -58,12 +60,12 @@ function onEvent(event: RunEvent): void {
   if (event.type === 'lost') {
     card.lose(event);
     log.add({ event: 'error', runId, what: event.errorMessage, id });
-    say(`${runId}: ${event.errorMessage}`);
+    say(`${runId}: ${event.errorMessage}`, true);
     return;
   }
   log.add({ event: type, runId, what: changeOf(card.state, event.data), id });
   card.update(event.data, event.type === 'progress' ? undefined : event.type);
-  if (event.type !== 'progress') say(`${runId} is ${textOf(event.data.status)}`);
+  if (event.type !== 'progress') say(`${runId} is ${textOf(event.data.status)}`, type === 'error');
 }
 
 const listener: FeedListener = {
@@ -85,8 +87,9 @@ const listener: FeedListener = {
   },
   onFailed: (runIds, why) => {
     for (const runId of runIds) cards.get(runId)?.lose(why);
-    log.add({ event: 'refused', runId: runIds.join(', '), what: why.errorMessage, id: '' });
-    say(why.errorMessage);
+    log.add({ event: 'refused', runId: listed(runIds), what: why.errorMessage, id: '' });
+    say(`${listed(runIds)}: ${why.errorMessage}`, true);
+    keyInput.setAttribute('aria-invalid', String(why.code.startsWith('AUTH_')));
   },
   onState: showConnection,
 };
@@ -116,10 +119,13 @@ function follow(runId: string, apiKey: string): void {
   const before = cards.get(runId);
   if (before !== undefined && !before.isOver) {
     before.element.scrollIntoView({ block: 'nearest' });
+    const isSame = keys.get(runId) === apiKey;
+    say(isSame ? `${runId} is on the page already`
+      : `${runId} is on the page already, with another key: remove it there first`, !isSame);
     return;
   }
   drop(runId);
-  if (cards.size >= MAX_RUNS) return say(FULL);
+  if (cards.size >= MAX_RUNS) return say(FULL, true);
   const card = new Card(runId, () => {
     drop(runId);
     onChanged();
@@ -137,7 +143,7 @@ function follow(runId: string, apiKey: string): void {
 function followAll(runIds: readonly string[], apiKey: string): void {
   const room = runIds.slice(0, MAX_RUNS - cards.size);
   for (const runId of room.toReversed()) follow(runId, apiKey);
-  if (room.length < runIds.length) say(FULL);
+  if (room.length < runIds.length) say(FULL, true);
 }
 
 function onChanged(): void {
@@ -157,7 +163,7 @@ function onAddress(): void {
   } else if (named.length > 0) {
     pending = [...pending, ...named].slice(0, MAX_RUNS);
     runInput.value ||= pending[0] ?? '';
-    say(`Enter a key that may see ${pending.join(', ')}`);
+    say(`Enter a key that may see ${listed(pending)}`);
   }
   onChanged();
 }
@@ -171,10 +177,12 @@ form.addEventListener('submit', (event) => {
   const apiKey = keyInput.value.trim();
   const others = pending.filter((each) => each !== runId);
   pending = [];
+  say('');
   followAll(others, apiKey);
   return follow(runId, apiKey);
 });
 runInput.addEventListener('input', () => runInput.setCustomValidity(''));
+keyInput.addEventListener('input', () => keyInput.removeAttribute('aria-invalid'));
 
 for (const button of document.querySelectorAll<HTMLButtonElement>('button[data-demo]')) {
   button.addEventListener('click', () => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import type { RunState } from '../../src/client/events.ts';
-import { changeOf, clipped, shownUrl, timeOfDay } from '../../src/page/format.ts';
+import { changeOf, clipped, listed, shownUrl, timeOfDay } from '../../src/page/format.ts';
 
 /** As it comes: any JSON may stand anywhere. */
 const state = (value: object): RunState => ({ ...value });
@@ -53,6 +53,11 @@ it('a text is clipped between characters', () => {
   assert.equal(clipped('abcd', 4), 'abcd');
   assert.equal(clipped('abcde', 4), 'abc…');
   assert.equal(clipped('ab\u{1f600}de', 4), 'ab…');
+});
+
+it('of many names the first few are told', () => {
+  assert.equal(listed(['a', 'b', 'c', 'd']), 'a, b, c, d');
+  assert.equal(listed(['a', 'b', 'c', 'd', 'e', 'f']), 'a, b, c, d and 2 more');
 });
 
 it('the time of day is told to the tenth of a second', () => {

@@ -52,6 +52,36 @@ describe('the address of the live page', { skip: noBrowser, timeout: 5 * PAGE_MS
     assert.equal(await hash(), '#run=t-4&run=t-1&run=t-2&run=t-3');
   });
 
+  it('is not all there is to see of a run that is not followed: why shows as well', async (t) => {
+    for (const runId of ['a', 'b']) upstream.run(runId, state('running'));
+    const { url } = await servePage(t, '--upstream', upstream.origin, '--page', 'on');
+    await browser.open(url);
+    const untilSaid = (wanted: RegExp, isBad: boolean): Promise<void> =>
+      until(String(wanted), async () => {
+        const [text, isError, left] = await browser.evaluate<[string, boolean, number]>(`
+          const said = document.getElementById('said');
+          return [said.textContent, said.className === 'bad', said.getBoundingClientRect().left]`);
+        return wanted.test(text) && isError === isBad && left > 0;
+      }, PAGE_MS);
+    await follow(browser, 'a', 'x');
+    await untilSaid(/^a: .*key/i, true);
+    const invalid = `return document.getElementById('key').getAttribute('aria-invalid')`;
+    assert.equal(await browser.evaluate(invalid), 'true');
+    await follow(browser, 'a');
+    await untilLook(browser, 'a', ({ cards }) => cards[0]?.status === 'running');
+    await follow(browser, 'a', 'lma_b');
+    await untilSaid(/^a is on the page already, with another key/, true);
+    await follow(browser, 'a');
+    await untilSaid(/^a is on the page already$/, false);
+    const more = Array.from({ length: 50 }, (_, i) => `m${i}`);
+    for (const runId of more) upstream.run(runId, state('running'));
+    await browser.evaluate('location.hash = arguments[0]',
+      more.map((runId) => `run=${runId}`).join('&'));
+    await untilSaid(/^No more than 50 runs/, true);
+    await follow(browser, 'b');
+    await untilSaid(/^No more than 50 runs/, true);
+  });
+
   it('keeps the order of the cards, however often it is loaded', async (t) => {
     const { url } = await servePage(t);
     await browser.open(`${url}#run=demo-a&run=demo-b&run=demo-c`);

@@ -27,7 +27,9 @@ describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 *
   });
 
   /** The page, with a run that is over. */
-  async function show(t: TestContext, over: Record<string, unknown>, status = 'completed'): Promise<string> {
+  async function show(
+    t: TestContext, over: Record<string, unknown>, status = 'completed',
+  ): Promise<string> {
     upstream.run('run', state(status, over));
     const { url } = await servePage(t, '--upstream', upstream.origin, '--page', 'on');
     await browser.open(url);
