@@ -17,11 +17,11 @@ const SCRIPTS = '/page/js/';
 /** What its document imports, and what that does. */
 export const PAGE_MODULES: readonly string[] = [
   'page/main.js', 'page/address.js', 'page/card.js', 'page/connection-line.js', 'page/dom.js',
-  'page/feed.js', 'page/folded.js', 'page/format.js', 'page/log.js', 'page/savings.js',
-  'page/tabs.js', 'client/plain-value.js', 'client/watch-run.js', 'client/watch.js',
-  'client/connection.js', 'client/events.js', 'client/delay.js', 'client/measures.js',
-  'client/states.js', 'core/clock.js', 'core/backoff.js', 'core/event-id.js', 'core/reason.js',
-  'core/run-id.js', 'core/sse-parser.js',
+  'page/feed.js', 'page/folded.js', 'page/format.js', 'page/log.js', 'page/row.js',
+  'page/savings.js', 'page/tabs.js', 'client/plain-value.js', 'client/watch-run.js',
+  'client/watch.js', 'client/connection.js', 'client/events.js', 'client/delay.js',
+  'client/measures.js', 'client/states.js', 'core/clock.js', 'core/backoff.js', 'core/event-id.js',
+  'core/reason.js', 'core/run-id.js', 'core/sse-parser.js',
 ];
 
 /** Outputs are shown from wherever upstream has them; everything else is ours or nothing. */

@@ -96,7 +96,8 @@ h3 {
 .bar i { display: block; height: 100%; width: 0; background: var(--accent); }
 [data-tone=done] .bar i { background: var(--ok); }
 [data-tone=failed] .bar i { background: var(--bad); }
-p.error { color: var(--bad); padding: .55rem .8rem 0; overflow-wrap: anywhere; }
+.error, .error .text { color: var(--bad); overflow-wrap: anywhere; }
+.card > .error { padding: .55rem .8rem 0; }
 .nodes { list-style: none; padding: .35rem 0 .5rem; }
 .nodes li { padding: .32rem .8rem; }
 .node { display: flex; align-items: baseline; gap: .55rem; }
@@ -110,14 +111,17 @@ p.error { color: var(--bad); padding: .55rem .8rem 0; overflow-wrap: anywhere; }
   > .node::before { border-color: var(--accent); background: var(--accent-soft); }
 .name { font-weight: 550; overflow-wrap: anywhere; }
 .kind, .state { color: var(--dim); font-size: .8rem; }
-.state { margin-left: auto; white-space: nowrap; }
+.kind, .state {
+  max-width: 9rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+}
+.state { margin-left: auto; }
+.more { margin: 0 .8rem .8rem; }
 .value { padding-left: 1.05rem; }
 .value:empty { display: none; }
 .value img, .value video {
   display: block; margin-top: .35rem; max-width: 100%; max-height: 7rem; border-radius: 6px;
   border: 1px solid var(--line); background: var(--track);
 }
-.value p.error { padding: .1rem 0 0; }
 .text { color: var(--dim); font-size: .86rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 summary { cursor: pointer; }
 

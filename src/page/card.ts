@@ -1,12 +1,17 @@
 /** One run on the page: its state, its nodes with what came of them, and how long it takes. */
 
 import { outputsOf } from '../client/events.ts';
-import type { LostEvent, RunOutput, RunState } from '../client/events.ts';
+import type { LostEvent, RunState } from '../client/events.ts';
 import { elapsed, percentOf } from '../client/measures.ts';
 import { textOf } from '../client/plain-value.ts';
 import { attributes, el, setAttribute, setText } from './dom.ts';
 import { folded } from './folded.ts';
-import { nameOf, shownUrl } from './format.ts';
+import { clipped } from './format.ts';
+import { Row } from './row.ts';
+
+/** Of a run with more nodes these are shown, the others are for who wants them. */
+const MAX_ROWS = 60;
+const MAX_STATUS_CHARS = 80;
 
 /** How a run stands, as far as the page has words and colours for it. */
 type Tone = 'waiting' | 'running' | 'done' | 'failed' | 'lost';
@@ -21,11 +26,14 @@ export class Card {
   readonly #bar = attributes(el('div', 'bar', el('i')), {
     'role': 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100',
   });
-  readonly #error = attributes(el('p', 'error'), { hidden: '' });
+  readonly #error = attributes(el('div', 'error'), { hidden: '' });
   readonly #nodes = el('ol', 'nodes');
+  readonly #more = attributes(el('button', 'more'), { type: 'button', hidden: '' });
   readonly #rows: Row[] = [];
   readonly #since = Date.now();
   #state: RunState | undefined;
+  #complaint = '';
+  #areAllShown = false;
   #isOver = false;
 
   constructor(runId: string, onRemove: () => void) {
@@ -35,10 +43,14 @@ export class Card {
       'type': 'button', 'aria-label': `Remove ${runId} from the page`,
     });
     remove.addEventListener('click', onRemove);
+    this.#more.addEventListener('click', () => {
+      this.#areAllShown = !this.#areAllShown;
+      this.#showNodes();
+    });
     setAttribute(this.#bar, 'aria-label', `Progress of ${runId}`);
     this.element = attributes(el('article', 'card',
       el('header', '', title, this.#status, this.#percent, this.#time, remove),
-      this.#bar, this.#error, this.#nodes), { 'aria-labelledby': `run-${runId}` });
+      this.#bar, this.#error, this.#nodes, this.#more), { 'aria-labelledby': `run-${runId}` });
     this.#show('joining', 'waiting', undefined);
   }
 
@@ -58,19 +70,9 @@ export class Card {
     const tone = end === 'complete' ? 'done' : end === 'error' ? 'failed'
       : status === 'queued' ? 'waiting' : 'running';
     const percent = end === 'complete' ? 100 : percentOf(state);
-    this.#show(textOf(status) || 'running', tone, percent);
+    this.#show(clipped(textOf(status), MAX_STATUS_CHARS) || 'running', tone, percent);
     this.#complain(typeof errorMessage === 'string' ? errorMessage : '');
-    const outputs = outputsOf(state);
-    for (const row of this.#rows.splice(outputs.length)) row.element.remove();
-    for (const [i, output] of outputs.entries()) {
-      let row = this.#rows[i];
-      if (row === undefined) {
-        row = new Row();
-        this.#rows.push(row);
-        this.#nodes.append(row.element);
-      }
-      row.update(output, i, this.#isOver);
-    }
+    this.#showNodes();
     this.tick();
   }
 
@@ -89,6 +91,24 @@ export class Card {
     if (to !== undefined) setText(this.#time, elapsed(to - from));
   }
 
+  #showNodes(): void {
+    const all = outputsOf(this.#state);
+    const outputs = this.#areAllShown ? all : all.slice(0, MAX_ROWS);
+    this.#more.hidden = all.length <= MAX_ROWS;
+    setText(this.#more, this.#areAllShown ? `Show the first ${MAX_ROWS} nodes`
+      : `Show all ${all.length} nodes`);
+    for (const row of this.#rows.splice(outputs.length)) row.element.remove();
+    for (const [i, output] of outputs.entries()) {
+      let row = this.#rows[i];
+      if (row === undefined) {
+        row = new Row();
+        this.#rows.push(row);
+        this.#nodes.append(row.element);
+      }
+      row.update(output, i, this.#isOver);
+    }
+  }
+
   #show(text: string, tone: Tone, percent: number | undefined): void {
     setText(this.#status, text);
     setAttribute(this.element, 'data-tone', tone);
@@ -104,56 +124,11 @@ export class Card {
   }
 
   #complain(text: string): void {
-    setText(this.#error, text);
+    if (this.#complaint === text) return;
+    this.#complaint = text;
+    this.#error.replaceChildren(...folded(text));
     this.#error.hidden = text === '';
   }
-}
-
-/** One node of a run. */
-class Row {
-  readonly element: HTMLLIElement;
-  readonly #name = el('span', 'name');
-  readonly #kind = el('span', 'kind');
-  readonly #state = el('span', 'state');
-  readonly #value = el('div', 'value');
-  #shown = '';
-
-  constructor() {
-    const head = el('div', 'node', this.#name, this.#kind, this.#state);
-    this.element = el('li', '', head, this.#value);
-  }
-
-  update(output: RunOutput, index: number, isOver: boolean): void {
-    const { type, status, error } = output;
-    const name = nameOf(output, index);
-    setText(this.#name, name);
-    setText(this.#kind, type === 'pending' ? '' : textOf(type));
-    const isOpen = status === 'pending' && isOver;
-    setText(this.#state, isOpen ? 'never came' : textOf(status));
-    setAttribute(this.element, 'data-state', isOpen ? 'never' : textOf(status) || 'pending');
-    const shown = textOf([type, output.value, error]);
-    if (shown === this.#shown) return;
-    this.#shown = shown;
-    this.#value.replaceChildren(...valueOf(output, name));
-  }
-}
-
-/** What came of a node, as far as it can be shown; anything else is text. */
-function valueOf({ type, value, error }: RunOutput, name: string): Node[] {
-  if (typeof error === 'string' && error !== '') return [el('p', 'error', error)];
-  const url = shownUrl(value);
-  const isPicture = type === 'image' || url?.startsWith('data:image/') === true;
-  if (url !== undefined && isPicture) {
-    return [attributes(el('img'), {
-      src: url, alt: name, loading: 'lazy', referrerpolicy: 'no-referrer',
-    })];
-  }
-  if (url !== undefined && type === 'video') {
-    return [attributes(el('video'), {
-      'src': url, 'controls': '', 'muted': '', 'preload': 'metadata', 'aria-label': name,
-    })];
-  }
-  return folded(textOf(value));
 }
 
 function dateOf(value: unknown): number | undefined {

@@ -6,6 +6,8 @@ import { percentOf } from '../client/measures.ts';
 import { textOf } from '../client/plain-value.ts';
 
 const MAX_LISTED = 4;
+const MAX_NAME_CHARS = 80;
+const MAX_STATUS_CHARS = 80;
 
 /** The time of day, to the tenth of a second. */
 export function timeOfDay(date: Date): string {
@@ -29,22 +31,24 @@ export function listed(names: readonly string[]): string {
 
 /** What a node is called: by upstream, or else by its place. */
 export function nameOf({ label, id }: RunOutput, index: number): string {
-  return textOf(label) || textOf(id) || `Output ${index + 1}`;
+  return clipped(textOf(label) || textOf(id), MAX_NAME_CHARS) || `Output ${index + 1}`;
 }
 
 /** What is new in a state: one line for the log. */
 export function changeOf(before: RunState | undefined, now: RunState): string {
   const told: string[] = [];
-  if (before?.status !== now.status) told.push(textOf(now.status) || 'no status');
+  const wordOf = (status: unknown): string =>
+    clipped(textOf(status), MAX_STATUS_CHARS) || 'no status';
+  if (before?.status !== now.status) told.push(wordOf(now.status));
   const were = outputsOf(before);
   for (const [i, output] of outputsOf(now).entries()) {
     const was = were[i];
     if (output.status === was?.status || output.status === 'pending') continue;
-    told.push(`${nameOf(output, i)}: ${textOf(output.status) || 'no status'}`);
+    told.push(`${nameOf(output, i)}: ${wordOf(output.status)}`);
   }
   const percent = percentOf(now);
   if (told.length === 0 && percent !== undefined) told.push(`${percent} %`);
-  return told.join(', ') || 'changed';
+  return listed(told) || 'changed';
 }
 
 /** A URL that may be shown: not one that runs something. */

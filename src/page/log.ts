@@ -1,11 +1,12 @@
 /** The events as they came, the newest first, in a table that does not grow without end. */
 
 import { el } from './dom.ts';
-import { timeOfDay } from './format.ts';
+import { clipped, timeOfDay } from './format.ts';
 
 /** Further rows push the oldest out. */
 const MAX_ROWS = 200;
 const SHOWN_ID_CHARS = 8;
+const MAX_WHAT_CHARS = 500;
 
 /** One line. */
 export interface LogEntry {
@@ -30,7 +31,7 @@ export class Log {
     const cell = el('td', 'id', short);
     cell.title = id;
     this.#body.prepend(el('tr', '', el('td', 'at', timeOfDay(new Date())), name,
-      el('td', 'run', runId), el('td', 'what', what), cell));
+      el('td', 'run', runId), el('td', 'what', clipped(what, MAX_WHAT_CHARS)), cell));
     while (this.#body.childElementCount > MAX_ROWS) this.#body.lastElementChild?.remove();
   }
 }

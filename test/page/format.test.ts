@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import type { RunState } from '../../src/client/events.ts';
-import { changeOf, clipped, listed, shownUrl, timeOfDay } from '../../src/page/format.ts';
+import { changeOf, clipped, listed, nameOf, shownUrl, timeOfDay } from '../../src/page/format.ts';
 
 /** As it comes: any JSON may stand anywhere. */
 const state = (value: object): RunState => ({ ...value });
@@ -34,6 +34,18 @@ describe('what is new in a state', () => {
     let deep: unknown = [];
     for (let i = 0; i < 100_000; i++) deep = [deep];
     assert.equal(changeOf(undefined, state({ status: deep })), 'no status');
+  });
+});
+
+describe('what is said of a state', () => {
+  it('is bounded, however many outputs there are and whatever they are called', () => {
+    const outputs = Array.from({ length: 3000 }, (_, i) => ({ id: `n${i}`, status: 'completed' }));
+    assert.equal(changeOf(undefined, state({ status: 'running', outputs })),
+      'running, n0: completed, n1: completed, n2: completed and 2997 more');
+    const long = 'x'.repeat(5000);
+    const odd = state({ status: long, outputs: [{ label: long, status: long }] });
+    assert.ok(changeOf(undefined, odd).length < 300);
+    assert.equal(nameOf({ label: long }, 0).length, 80);
   });
 });
 

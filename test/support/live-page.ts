@@ -17,7 +17,7 @@ const LOOK = `return {
     runId: card.querySelector('h3').textContent, tone: card.dataset.tone,
     status: card.querySelector('.status').textContent,
     percent: card.querySelector('.bar').getAttribute('aria-valuenow'),
-    error: card.querySelector('p.error').textContent,
+    error: card.querySelector('.error').textContent,
     states: [...card.querySelectorAll('.node .state')].map((each) => each.textContent),
     images: card.querySelectorAll('img').length,
   })),

@@ -1,5 +1,6 @@
 /** What upstream says, on the live page in Chromium: long texts, many nodes, text turned round. */
 
+import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 
@@ -38,6 +39,28 @@ describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 *
       || cards[0]?.tone === 'failed');
     return url;
   }
+
+  it('has its bounds, and all of it is there for who wants it', async (t) => {
+    const long = 'word '.repeat(10_000);
+    const outputs = Array.from({ length: 3000 }, (_, i) => output(`n${i}`));
+    outputs[0] = output('l'.repeat(5000), { type: long, status: long, error: long });
+    await show(t, { outputs, errorMessage: long }, 'failed');
+    const seen = (): Promise<[number, number, string]> => browser.evaluate(`
+      const card = document.querySelector('.card');
+      return [card.querySelectorAll('li').length, document.documentElement.scrollHeight,
+        card.querySelector('.more').textContent];`);
+    const [rows, height, button] = await seen();
+    assert.deepEqual([rows, button], [60, 'Show all 3000 nodes']);
+    assert.ok(height < 5_000, `${height} px`);
+    const click = 'document.querySelector(".more").click()';
+    await browser.evaluate(click);
+    assert.deepEqual([(await seen())[0], (await seen())[2]], [3000, 'Show the first 60 nodes']);
+    await browser.evaluate(click);
+    assert.deepEqual(await seen(), [60, height, button]);
+    const whole = await browser.evaluate<string>(
+      'return document.querySelector(".card > .error details p").textContent');
+    assert.equal(whole, long);
+  });
 
   it('that is long is opened and closed by keyboard, and keeps the focus', async (t) => {
     await show(t, { outputs: [output('a', { value: 'long '.repeat(100) })] });
