@@ -81,6 +81,7 @@ h3 {
   font-size: .86rem; font-weight: 600; flex: 1; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap;
 }
+.status, .name, .kind, .state, .text, summary, #said, td { unicode-bidi: plaintext; }
 .status {
   font-size: .76rem; font-weight: 600; padding: .1rem .5rem; border-radius: 99px;
   background: var(--track); color: var(--dim); max-width: 9rem; overflow: hidden;

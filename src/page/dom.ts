@@ -6,7 +6,7 @@ export function el<Name extends keyof HTMLElementTagNameMap>(
 ): HTMLElementTagNameMap[Name] {
   const made = document.createElement(name);
   if (className !== '') made.className = className;
-  made.append(...children);
+  made.append(...children.map((child) => typeof child === 'string' ? unturned(child) : child));
   return made;
 }
 
@@ -20,7 +20,13 @@ export function attributes<T extends Element>(
 
 /** Touches the page only where something changed: what is the same must not move or be read out. */
 export function setText(element: Element, text: string): void {
-  if (element.textContent !== text) element.textContent = text;
+  const plain = unturned(text);
+  if (element.textContent !== plain) element.textContent = plain;
+}
+
+/** What turns text round would do so beyond its own end. */
+function unturned(text: string): string {
+  return text.replace(/[\u202a-\u202e\u2066-\u2069]/g, '');
 }
 
 /** The same for an attribute. */

@@ -62,6 +62,20 @@ describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 *
     assert.equal(whole, long);
   });
 
+  it('turns nothing round but itself', async (t) => {
+    const turned = (text: string): string => `\u202e${text}\u2067`;
+    await show(t, {
+      outputs: [output(turned('abc'), { type: turned('def'), value: turned('ghi'.repeat(100)) })],
+      errorMessage: turned('jkl'),
+    }, 'failed');
+    const [text = '', ...bidi] = await browser.evaluate<string[]>(`return [document.body.textContent,
+      ...['.status', '.name', '.kind', '.state', '.text', 'td', '#said'].map((each) =>
+        getComputedStyle(document.querySelector(each)).unicodeBidi)];`);
+    assert.ok(text.includes('abc') && text.includes('ghi') && text.includes('jkl'));
+    assert.ok(!/[\u202a-\u202e\u2066-\u2069]/.test(text));
+    assert.deepEqual(bidi, Array(7).fill('plaintext'));
+  });
+
   it('that is long is opened and closed by keyboard, and keeps the focus', async (t) => {
     await show(t, { outputs: [output('a', { value: 'long '.repeat(100) })] });
     // It says so a moment later.
