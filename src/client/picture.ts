@@ -6,7 +6,7 @@
 import { columnsOf, cutTo, fitTo, harmless } from '../core/text.ts';
 import { outputsOf } from './events.ts';
 import type { RunOutput, RunState } from './events.ts';
-import { elapsed, percentIn, percentOf } from './measures.ts';
+import { elapsed, momentOf, percentIn, percentOf } from './measures.ts';
 import { textOf } from './plain-value.ts';
 
 /** What a picture must fit into. */
@@ -107,10 +107,8 @@ export function detailOf({ type, value, error }: RunOutput): string {
 
 /** `0:12` from its start to its end, or until now; empty where it says nothing of that. */
 export function timeOf(run: RunState, wallNow: number): string {
-  const [from, to] = [run.startedAt ?? run.createdAt, run.completedAt].map((text) =>
-    Date.parse(textOf(text)));
-  if (from === undefined || to === undefined || Number.isNaN(from)) return '';
-  return elapsed((Number.isNaN(to) ? wallNow : to) - from);
+  const from = momentOf(run.startedAt) ?? momentOf(run.createdAt);
+  return from === undefined ? '' : elapsed((momentOf(run.completedAt) ?? wallNow) - from);
 }
 
 function markOf({ status }: RunOutput): (typeof MARKS)[keyof typeof MARKS] {

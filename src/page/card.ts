@@ -2,7 +2,7 @@
 
 import { outputsOf } from '../client/events.ts';
 import type { LostEvent, RunState } from '../client/events.ts';
-import { elapsed, percentOf } from '../client/measures.ts';
+import { elapsed, momentOf, percentOf } from '../client/measures.ts';
 import { textOf } from '../client/plain-value.ts';
 import { attributes, el, setAttribute, setText } from './dom.ts';
 import { folded } from './folded.ts';
@@ -86,8 +86,8 @@ export class Card {
   /** Time goes on. */
   tick(): void {
     const { startedAt, createdAt, completedAt } = this.#state ?? {};
-    const from = dateOf(startedAt) ?? dateOf(createdAt) ?? this.#since;
-    const to = dateOf(completedAt) ?? (this.#isOver ? undefined : Date.now());
+    const from = momentOf(startedAt) ?? momentOf(createdAt) ?? this.#since;
+    const to = momentOf(completedAt) ?? (this.#isOver ? undefined : Date.now());
     if (to !== undefined) setText(this.#time, elapsed(to - from));
   }
 
@@ -129,9 +129,4 @@ export class Card {
     this.#error.replaceChildren(...folded(text));
     this.#error.hidden = text === '';
   }
-}
-
-function dateOf(value: unknown): number | undefined {
-  const ms = typeof value === 'string' ? Date.parse(value) : NaN;
-  return Number.isNaN(ms) ? undefined : ms;
 }

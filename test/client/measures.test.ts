@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { elapsed, percentOf } from '../../src/client/measures.ts';
+import { elapsed, momentOf, percentOf } from '../../src/client/measures.ts';
 
 describe('how far a run is', () => {
   it('is what upstream says, rounded down: 100 is for what is over', () => {
@@ -25,4 +25,12 @@ describe('how far a run is', () => {
 
 it('time is in minutes, and in hours where there are any', () => {
   assert.deepEqual([-1, 75_400, 4_319_999].map(elapsed), ['0:00', '1:15', '1:11:59']);
+});
+
+it('a moment is a date, or a number of seconds or of milliseconds', () => {
+  const ms = Date.UTC(2026, 0, 2);
+  assert.deepEqual(['2026-01-02T00:00:00Z', ms, ms / 1000].map(momentOf), [ms, ms, ms]);
+  for (const odd of ['soon', '', null, undefined, {}, true, NaN, Infinity, { toString: 0 }]) {
+    assert.equal(momentOf(odd), undefined);
+  }
 });

@@ -134,5 +134,6 @@ describe('a picture', () => {
       assert.ok(pictureOf('r', run as never, CANVAS).length > 0, JSON.stringify(odd));
     }
     assert.equal(timeOf({ createdAt: 'soon' }, 0), '');
+    assert.equal(timeOf({ startedAt: 1_790_000_000 as never }, 1_790_000_075_000), '1:15');
   });
 });

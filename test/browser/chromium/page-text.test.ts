@@ -65,15 +65,23 @@ describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 *
   it('turns nothing round but itself', async (t) => {
     const turned = (text: string): string => `\u202e${text}\u2067`;
     await show(t, {
-      outputs: [output(turned('abc'), { type: turned('def'), value: turned('ghi'.repeat(100)) })],
+      outputs: [output(turned('abc'), { type: turned('def'), value: turned('ghi'.repeat(99)) })],
       errorMessage: turned('jkl'),
     }, 'failed');
-    const [text = '', ...bidi] = await browser.evaluate<string[]>(`return [document.body.textContent,
+    const [text = '', ...bidi] = await browser.evaluate<string[]>(`return [
+        document.body.textContent,
       ...['.status', '.name', '.kind', '.state', '.text', 'td', '#said'].map((each) =>
         getComputedStyle(document.querySelector(each)).unicodeBidi)];`);
     assert.ok(text.includes('abc') && text.includes('ghi') && text.includes('jkl'));
     assert.ok(!/[\u202a-\u202e\u2066-\u2069]/.test(text));
     assert.deepEqual(bidi, Array(7).fill('plaintext'));
+  });
+
+  it('of its start is understood as seconds too', async (t) => {
+    const from = Math.floor(Date.now() / 1000) - 75;
+    await show(t, { startedAt: from, completedAt: (from + 75) * 1000 });
+    assert.equal(await browser.evaluate(
+      'return [...document.querySelectorAll(".card .time")].at(-1).textContent'), '1:15');
   });
 
   it('that is long is opened and closed by keyboard, and keeps the focus', async (t) => {
