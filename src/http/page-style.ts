@@ -76,6 +76,7 @@ h2 {
 .card {
   background: var(--card); border: 1px solid var(--line); border-radius: 9px; overflow: hidden;
 }
+.card:only-child { grid-column: 1 / -1; max-width: 48rem; }
 .card header { display: flex; align-items: center; gap: .6rem; padding: .65rem .8rem; }
 h3 {
   font-size: .86rem; font-weight: 600; flex: 1; overflow: hidden; text-overflow: ellipsis;
@@ -92,7 +93,10 @@ h3 {
 [data-tone=failed] .status, [data-tone=lost] .status { color: var(--bad); }
 .time { color: var(--dim); font-size: .82rem; white-space: nowrap; }
 .time:empty { display: none; }
-.remove { border: 0; background: none; color: var(--dim); padding: 0 .3rem; font-size: 1.1rem; }
+.remove {
+  border: 0; background: none; color: var(--dim); padding: 0; font-size: 1.1rem;
+  min-width: 2rem; min-height: 2rem; margin: -.35rem -.4rem -.35rem 0;
+}
 .bar { height: 3px; background: var(--track); }
 .bar i { display: block; height: 100%; width: 0; background: var(--accent); }
 [data-tone=done] .bar i { background: var(--ok); }
@@ -157,5 +161,9 @@ td.at, td.id { color: var(--dim); }
   .wrap { padding: 0 .8rem; }
   form button { flex: 1 1 auto; }
   #saved { margin-left: 0; }
+  thead { display: none; }
+  tr { display: flex; flex-wrap: wrap; border-top: 1px solid var(--line); padding: .2rem 0; }
+  td { border-top: 0; padding: .1rem .7rem; white-space: normal; overflow-wrap: anywhere; }
+  td.what { width: 100%; order: 1; }
 }
 `;

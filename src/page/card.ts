@@ -79,7 +79,7 @@ export class Card {
   /** Nobody can tell here how it goes on. */
   lose({ code, errorMessage }: Pick<LostEvent, 'code' | 'errorMessage'>): void {
     this.#isOver = true;
-    this.#show('lost', 'lost', undefined);
+    this.#show(this.#state === undefined ? 'not shown' : 'lost', 'lost', undefined);
     this.#complain(`${errorMessage} (${code})`);
   }
 

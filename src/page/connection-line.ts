@@ -25,7 +25,8 @@ export function lineOf(
     case 'failed':
       return { tone: 'failed', text: 'the page has made a mistake: load it again' };
     case 'waiting':
-      return { tone: 'waiting', text: `again in ${(first.delayMs / 1000).toFixed(1)} s` };
+      return { tone: 'waiting', text: first.untilMs <= nowMs ? 'connecting'
+        : `again in ${Math.ceil((first.untilMs - nowMs) / 1000)} s` };
     case 'joining':
       return { tone: 'waiting', text: nowMs - first.sinceMs < SLOW_JOIN_MS ? 'connecting'
         : 'no connection yet: a browser opens six to a host, and others may hold them' };

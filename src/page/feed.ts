@@ -15,7 +15,8 @@ import { NO_ID, joinIds, splitId } from '../core/event-id.ts';
 export type FeedState =
   | { readonly kind: 'idle' | 'live' | 'refused' | 'resting' | 'failed' }
   | { readonly kind: 'joining'; readonly sinceMs: number }
-  | { readonly kind: 'waiting'; readonly delayMs: number };
+  /** `untilMs`: when it is opened again, by this page's wall clock. */
+  | { readonly kind: 'waiting'; readonly untilMs: number };
 
 /** Why runs cannot be followed. */
 export type Why = Pick<LostEvent, 'code' | 'errorMessage'>;
@@ -115,7 +116,7 @@ export class Feed {
       },
       onReconnect: (reconnect: Reconnect): void => {
         if (signal.aborted) return;
-        this.#become({ kind: 'waiting', delayMs: reconnect.delayMs });
+        this.#become({ kind: 'waiting', untilMs: Date.now() + reconnect.delayMs });
         listener.onReconnect(reconnect);
       },
     };

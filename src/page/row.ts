@@ -44,14 +44,21 @@ function valueOf({ type, value, error }: RunOutput, name: string): Node[] {
   const url = shownUrl(value);
   const isPicture = type === 'image' || url?.startsWith('data:image/') === true;
   if (url !== undefined && isPicture) {
-    return [attributes(el('img'), {
+    return [orWords(attributes(el('img'), {
       src: url, alt: name, loading: 'lazy', referrerpolicy: 'no-referrer',
-    })];
+    }), url)];
   }
   if (url !== undefined && type === 'video') {
-    return [attributes(el('video'), {
+    return [orWords(attributes(el('video'), {
       'src': url, 'controls': '', 'muted': '', 'preload': 'metadata', 'aria-label': name,
-    })];
+    }), url)];
   }
   return folded(textOf(value));
+}
+
+/** Where it cannot be loaded, its address is all there is to show. */
+function orWords(media: HTMLElement, url: string): HTMLElement {
+  media.addEventListener('error', () =>
+    media.replaceWith(el('div', '', ...folded(`cannot be shown: ${url}`))));
+  return media;
 }

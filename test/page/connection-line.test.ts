@@ -8,7 +8,7 @@ import type { FeedState } from '../../src/page/feed.ts';
 
 const LIVE = { kind: 'live' } as const;
 const REFUSED = { kind: 'refused' } as const;
-const WAITING = { kind: 'waiting', delayMs: 2_340 } as const;
+const WAITING = { kind: 'waiting', untilMs: 3_340 } as const;
 const JOINING = { kind: 'joining', sinceMs: 1_000 } as const;
 
 const textOf = (states: readonly FeedState[], reconnects = 0, nowMs = 1_000): string =>
@@ -24,7 +24,8 @@ describe('the line', () => {
     assert.equal(textOf([LIVE]), 'live');
     assert.equal(textOf([LIVE], 1), 'live, 1 reconnect');
     assert.equal(textOf([LIVE], 2), 'live, 2 reconnects');
-    assert.equal(textOf([WAITING]), 'again in 2.3 s');
+    assert.deepEqual([1_000, 2_400, 3_339, 3_340].map((ms) => textOf([WAITING], 0, ms)),
+      ['again in 3 s', 'again in 1 s', 'again in 1 s', 'connecting']);
     assert.equal(textOf([JOINING], 0, 4_999), 'connecting');
     assert.match(textOf([JOINING], 0, 5_000), /^no connection yet: a browser opens six/);
     assert.equal(textOf([{ kind: 'idle' }]), 'all runs are over');

@@ -77,6 +77,26 @@ describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 *
     assert.deepEqual(bidi, Array(7).fill('plaintext'));
   });
 
+  it('is a picture or a video that cannot be loaded: its address is shown', async (t) => {
+    const url = 'http://127.0.0.1:9/a.png';
+    await show(t, {
+      outputs: ['image', 'video'].map((type) => output(type, { type, value: url })),
+    });
+    await until('the words', async () => await browser.evaluate(`
+      const texts = [...document.querySelectorAll('.value .text')];
+      return texts.map((each) => each.textContent).join();`) === `cannot be shown: ${url},cannot be shown: ${url}`, PAGE_MS);
+  });
+
+  it('of one run has the width that there is', async (t) => {
+    await browser.emulate(1200, 900);
+    await show(t, {});
+    const width = 'return document.querySelector(".card").getBoundingClientRect().width';
+    assert.equal(await browser.evaluate(width), 768);
+    await follow(browser, 'other');
+    await untilLook(browser, 'two', ({ cards }) => cards.length === 2);
+    assert.ok(await browser.evaluate<number>(width) < 700);
+  });
+
   it('of its start is understood as seconds too', async (t) => {
     const from = Math.floor(Date.now() / 1000) - 75;
     await show(t, { startedAt: from, completedAt: (from + 75) * 1000 });

@@ -108,6 +108,7 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
       && seen.cards.every(({ tone }) => tone === 'running' || tone === 'lost'));
     assert.deepEqual(cards.map(({ runId, tone }) => [runId, tone]),
       [['b', 'running'], ['secret', 'lost'], ['a', 'running']]);
+    assert.equal(cards[1]?.status, 'not shown', 'nobody had it');
     assert.match(cards[1]?.error ?? '', /Not yours \(FORBIDDEN\)/);
     const { streams } = await (await fetch(`${url}healthz`)).json() as { streams: number };
     assert.equal(streams, 2, 'two runs');
@@ -171,6 +172,13 @@ describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
     const [width, inner] = await browser.evaluate<[number, number]>(
       'return [document.documentElement.scrollWidth, innerWidth]');
     assert.equal(width, inner);
+    // Nor has its log anything at its side, and what is touched is large enough.
+    const [log, client, remove] = await browser.evaluate<number[]>(`
+      const { scrollWidth, clientWidth } = document.querySelector('.scroll');
+      const { width, height } = document.querySelector('.remove').getBoundingClientRect();
+      return [scrollWidth, clientWidth, Math.min(width, height)];`);
+    assert.equal(log, client);
+    assert.ok(remove !== undefined && remove >= 32, `${remove} px`);
     const outline = await browser.evaluate<string>(
       'return getComputedStyle(document.activeElement).outlineStyle');
     assert.equal(outline, 'solid', 'the focus shows');
