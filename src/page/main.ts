@@ -39,6 +39,8 @@ const keys = new Map<string, string>();
 const feeds = new Map<string, Feed>();
 /** Named by the address, and not followed yet for want of a key. */
 let pending: readonly string[] = [];
+/** Followed with a key that is none: the next one is for them as well. */
+const unheard = new Set<string>();
 let reconnects = 0;
 let isResting = false;
 
@@ -89,7 +91,9 @@ const listener: FeedListener = {
     for (const runId of runIds) cards.get(runId)?.lose(why);
     log.add({ event: 'refused', runId: listed(runIds), what: why.errorMessage, id: '' });
     say(`${listed(runIds)}: ${why.errorMessage}`, true);
-    keyInput.setAttribute('aria-invalid', String(why.code.startsWith('AUTH_')));
+    if (!why.code.startsWith('AUTH_')) return;
+    for (const runId of runIds) unheard.add(runId);
+    keyInput.setAttribute('aria-invalid', 'true');
   },
   onState: showConnection,
 };
@@ -111,6 +115,7 @@ function drop(runId: string): void {
   cards.get(runId)?.element.remove();
   cards.delete(runId);
   keys.delete(runId);
+  unheard.delete(runId);
   feeds.get(apiKey)?.remove(runId);
   if (![...keys.values()].includes(apiKey)) feeds.delete(apiKey);
 }
@@ -141,7 +146,8 @@ function follow(runId: string, apiKey: string): void {
 
 /** The first one is to stand first. */
 function followAll(runIds: readonly string[], apiKey: string): void {
-  const room = runIds.slice(0, MAX_RUNS - cards.size);
+  const again = runIds.filter((runId) => cards.has(runId)).length;
+  const room = runIds.slice(0, MAX_RUNS - cards.size + again);
   for (const runId of room.toReversed()) follow(runId, apiKey);
   if (room.length < runIds.length) say(FULL, true);
 }
@@ -175,9 +181,10 @@ form.addEventListener('submit', (event) => {
   runInput.setCustomValidity(isGood ? '' : 'Letters, digits, - and _, up to 128 of them');
   if (!isGood) return runInput.reportValidity();
   const apiKey = keyInput.value.trim();
-  const others = pending.filter((each) => each !== runId);
+  const others = [...pending, ...[...unheard].toReversed()].filter((each) => each !== runId);
   pending = [];
   say('');
+  keyInput.removeAttribute('aria-invalid');
   followAll(others, apiKey);
   return follow(runId, apiKey);
 });

@@ -42,6 +42,9 @@ describe('the address of the live page', { skip: noBrowser, timeout: 5 * PAGE_MS
     assert.deepEqual([await hash(), field], [all, 't-1']);
     await untilLook(browser, 'what is missing', ({ said }) =>
       said === 'Enter a key that may see t-1, t-2, t-3');
+    await follow(browser, 't-1', 'x');
+    await untilLook(browser, 'the wrong key', (seen) => idsOf(seen) === 't-1,t-2,t-3'
+      && seen.cards.every(({ tone }) => tone === 'lost'));
     await follow(browser, 't-1');
     await untilLook(browser, 'all of them', (seen) => idsOf(seen) === 't-1,t-2,t-3'
       && seen.cards.every(({ status }) => status === 'running'));

@@ -79,12 +79,13 @@ describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 *
 
   it('is a picture or a video that cannot be loaded: its address is shown', async (t) => {
     const url = 'http://127.0.0.1:9/a.png';
+    const words = `cannot be shown: ${url}`;
     await show(t, {
       outputs: ['image', 'video'].map((type) => output(type, { type, value: url })),
     });
     await until('the words', async () => await browser.evaluate(`
       const texts = [...document.querySelectorAll('.value .text')];
-      return texts.map((each) => each.textContent).join();`) === `cannot be shown: ${url},cannot be shown: ${url}`, PAGE_MS);
+      return texts.map((each) => each.textContent).join();`) === `${words},${words}`, PAGE_MS);
   });
 
   it('of one run has the width that there is', async (t) => {
