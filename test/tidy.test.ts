@@ -76,7 +76,7 @@ const MAX_FILE_LINES: Readonly<Record<string, number>> = { src: 250, test: 400, 
 const MAX_FUNCTION_LINES = 70;
 const MAX_COLUMNS = 100;
 /** Of code: a cap that counts comments rewards leaving them out. */
-const MAX_SRC_LINES = 12_000;
+const MAX_SRC_LINES = 12_500;
 const MAX_MEDIAN_LINES = 120;
 
 const DEV_DEPENDENCIES = ['@types/node', 'c8', 'tsx', 'typescript'];
