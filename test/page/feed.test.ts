@@ -51,6 +51,7 @@ describe('a feed', () => {
       stall(running('a', 'a1')),
       stall(running('b', 'a1.b1') + running('a', 'a2.b1')),
       stall(complete('a', 'a3.b1.none') + running('c', 'a3.b1.c1')),
+      stall(event('ping', 'b1', 1)),
     ]);
     for (const runId of ['a', 'b', 'c']) {
       feed.add(runId);
