@@ -16,7 +16,8 @@ describe('a value of upstream’s', () => {
     assert.equal(textOf(undefined), '');
     assert.equal(textOf(true), 'true');
     assert.equal(textOf({ toString: 0 }), '{"toString":0}');
-    assert.equal(textOf(DEEP), '');
+    // Node 26.12 can print it, those before cannot.
+    assert.ok(['', '['.repeat(100_000) + ']'.repeat(100_000)].includes(textOf(DEEP)));
   });
 
   it('crashes neither the lines nor the picture, wherever it stands', () => {
