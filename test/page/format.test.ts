@@ -33,7 +33,8 @@ describe('what is new in a state', () => {
     assert.equal(changeOf(undefined, now), '{"toString":0}, {"toString":0}: {"toString":0}');
     let deep: unknown = [];
     for (let i = 0; i < 100_000; i++) deep = [deep];
-    assert.equal(changeOf(undefined, state({ status: deep })), 'no status');
+    // Node 26.12 can print it, those before cannot.
+    assert.match(changeOf(undefined, state({ status: deep })), /^(?:no status|\[+…?)$/);
   });
 });
 
