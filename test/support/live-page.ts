@@ -1,10 +1,14 @@
 /** The live page as tests in a browser see it, and what they do on it. */
 
+import { after, before } from 'node:test';
 import type { TestContext } from 'node:test';
 
+import { startBrowser } from './browser.ts';
 import type { Browser } from './browser.ts';
 import { startCli } from './cli.ts';
 import type { Cli } from './cli.ts';
+import { startUpstream } from './upstream.ts';
+import type { Upstream } from './upstream.ts';
 import { until } from './wait.ts';
 
 /** For anything to show. */
@@ -35,6 +39,22 @@ export interface Look {
     readonly images: number;
   }[];
   readonly events: readonly string[];
+}
+
+/** A browser and an upstream for one suite. */
+export interface Stage {
+  readonly browser: Browser;
+  readonly upstream: Upstream;
+}
+
+/** Given to a suite before its first test, gone after the last. */
+export function useStage(take: (stage: Stage) => void): void {
+  let stage: Stage | undefined;
+  before(async () => {
+    const [browser, upstream] = await Promise.all([startBrowser(), startUpstream()]);
+    take(stage = { browser, upstream });
+  });
+  after(() => Promise.all([stage?.browser.quit(), stage?.upstream.close()]));
 }
 
 /** The program, and where its page is. */

@@ -1,13 +1,13 @@
 /** The runs in the address of the live page, in Chromium: kept, followed, and in their order. */
 
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 
-import { noBrowser, startBrowser } from '../../support/browser.ts';
+import { noBrowser } from '../../support/browser.ts';
 import type { Browser } from '../../support/browser.ts';
-import { PAGE_MS, follow, servePage, untilLook } from '../../support/live-page.ts';
+import { PAGE_MS, follow, servePage, untilLook, useStage } from '../../support/live-page.ts';
 import type { Look } from '../../support/live-page.ts';
-import { startUpstream, state } from '../../support/upstream.ts';
+import { state } from '../../support/upstream.ts';
 import type { Upstream } from '../../support/upstream.ts';
 import { until } from '../../support/wait.ts';
 
@@ -16,13 +16,7 @@ const idsOf = ({ cards }: Look): string => cards.map(({ runId }) => runId).join(
 describe('the address of the live page', { skip: noBrowser, timeout: 5 * PAGE_MS }, () => {
   let browser: Browser;
   let upstream: Upstream;
-
-  before(async () => {
-    [browser, upstream] = await Promise.all([startBrowser(), startUpstream()]);
-  });
-  after(async () => {
-    await Promise.all([browser?.quit(), upstream?.close()]);
-  });
+  useStage((stage) => ({ browser, upstream } = stage));
 
   const hash = (): Promise<string> => browser.evaluate('return location.hash');
 

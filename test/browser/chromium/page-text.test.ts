@@ -1,13 +1,13 @@
 /** What upstream says, on the live page in Chromium: long texts, many nodes, text turned round. */
 
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 
-import { noBrowser, startBrowser } from '../../support/browser.ts';
+import { noBrowser } from '../../support/browser.ts';
 import type { Browser } from '../../support/browser.ts';
-import { PAGE_MS, follow, servePage, untilLook } from '../../support/live-page.ts';
-import { startUpstream, state } from '../../support/upstream.ts';
+import { PAGE_MS, follow, servePage, untilLook, useStage } from '../../support/live-page.ts';
+import { state } from '../../support/upstream.ts';
 import type { Upstream } from '../../support/upstream.ts';
 import { until } from '../../support/wait.ts';
 
@@ -19,13 +19,7 @@ const output = (label: string, over: object = {}): object =>
 describe('what upstream says, on the live page', { skip: noBrowser, timeout: 5 * PAGE_MS }, () => {
   let browser: Browser;
   let upstream: Upstream;
-
-  before(async () => {
-    [browser, upstream] = await Promise.all([startBrowser(), startUpstream()]);
-  });
-  after(async () => {
-    await Promise.all([browser?.quit(), upstream?.close()]);
-  });
+  useStage((stage) => ({ browser, upstream } = stage));
 
   /** The page, with a run that is over. */
   async function show(

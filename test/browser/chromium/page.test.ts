@@ -7,22 +7,21 @@
 import assert from 'node:assert/strict';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 
-import { noBrowser, startBrowser } from '../../support/browser.ts';
+import { noBrowser } from '../../support/browser.ts';
 import type { Browser } from '../../support/browser.ts';
 import type { Cli } from '../../support/cli.ts';
 import {
-  follow as followIn, look as lookAt, servePage, untilLook as untilLookAt,
+  PAGE_MS as MS, follow as followIn, look as lookAt, servePage, untilLook as untilLookAt, useStage,
 } from '../../support/live-page.ts';
 import type { Look } from '../../support/live-page.ts';
 import { installed } from '../../support/packages.ts';
-import { refused, startUpstream, state } from '../../support/upstream.ts';
+import { refused, state } from '../../support/upstream.ts';
 import type { Upstream } from '../../support/upstream.ts';
 import { until } from '../../support/wait.ts';
 
-const MS = 60_000;
 const TAB = '\uE004';
 const ENTER = '\uE007';
 
@@ -32,13 +31,7 @@ const output = (label: string, over: object = {}): object =>
 describe('the live page', { skip: noBrowser, timeout: 5 * MS }, () => {
   let browser: Browser;
   let upstream: Upstream;
-
-  before(async () => {
-    [browser, upstream] = await Promise.all([startBrowser(), startUpstream()]);
-  });
-  after(async () => {
-    await Promise.all([browser?.quit(), upstream?.close()]);
-  });
+  useStage((stage) => ({ browser, upstream } = stage));
 
   const serve = servePage;
 
