@@ -65,7 +65,7 @@ const FULL_DRAIN_STREAMS = 50;
 /** Of the time for a drain, what is left to readers that are slow to take their last event. */
 const DRAIN_RESERVE = 0.2;
 const MIN_DRAIN_MS = 100;
-/** Connections to the admin port, and 32 that are silent: who reads metrics is soon gone. */
+/** Connections to the admin port, beside those that are cut later: who reads it is soon gone. */
 const ADMIN_SOCKETS = 8;
 
 type State =

@@ -30,6 +30,17 @@ describe('passing on within limits', () => {
     assert.equal(gateway.upstream.count('/v1/second'), 0);
   });
 
+  it('a body that waits for a place is not taken for one that has stopped', async (t) => {
+    const rate = { requests: 1, perMs: 2_000 };
+    const gateway = await startGateway({ forward: true, upstreamRate: rate, slowTimeoutMs: 1_000 });
+    t.after(() => gateway.stop());
+    for (const path of ['/v1/a', '/v1/b']) gateway.upstream.run(path, state('x'));
+    const headers = { 'x-api-key': KEY };
+    const statuses = ['/v1/a', '/v1/b'].map(async (path) =>
+      (await gateway.call('POST', path, headers, 'x'.repeat(1_000_000))).status);
+    assert.deepEqual(await Promise.all(statuses), [200, 200]);
+  });
+
   it('its answers are for the pages that are let in, whatever upstream says of that', async (t) => {
     const gateway = await startGateway({ forward: true, allowedOrigins: ['https://a.test'] });
     t.after(() => gateway.stop());
